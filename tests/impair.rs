@@ -42,6 +42,15 @@ impl Lab {
         ports.into_iter().find(|port| port["name"] == name).expect("the port")
     }
 
+    /// Ends it, and gives what it has said until then.
+    fn end(self) -> String {
+        drop((self.a, self.b));
+        self.zbridge.sigterm();
+        let exit = self.zbridge.wait();
+        assert_eq!(exit.code(), 0, "{exit:?}");
+        exit.stderr
+    }
+
     /// Sends so many frames from a to b, and gives the numbers of those that b got.
     fn passed(&mut self, frames: u32) -> Vec<u32> {
         (0..frames).for_each(|number| self.a.send(&numbered(B.mac, A.mac, number, 60)));
@@ -155,4 +164,127 @@ fn what_is_delayed_on_its_way_in_is_heard_when_it_comes() {
     lab.a.expect(&B.arp_request(A.ip));
     assert!(start.elapsed() >= Duration::from_millis(300));
     assert_eq!(lab.port("b#1")["rx_frames"], 1);
+}
+
+/// The lines about b's frames in a file of fates, without their delays, which a rate makes of the time.
+fn fates(text: &str) -> Vec<String> {
+    let of_b = text.lines().filter(|line| line.starts_with("b#1 tx"));
+    of_b.map(|line| line.split(" delay=").next().unwrap_or_default().to_owned()).collect()
+}
+
+/// The numbers of the frames that left by b, in a capture of it.
+fn captured(pcap: &[u8]) -> Vec<u32> {
+    let sent: Vec<Vec<u8>> = (0..1000).map(|number| numbered(B.mac, A.mac, number, 60)).collect();
+    let (mut found, mut rest) = (Vec::new(), pcap);
+    // Blocks of pcapng: type, length, and of a packet (6) its interface, time, and lengths, before its bytes.
+    let word = |block: &[u8], at: usize| Some(u32::from_le_bytes(block.get(at..at + 4)?.try_into().ok()?));
+    while let (Some(kind), Some(len)) = (word(rest, 0), word(rest, 4)) {
+        if kind == 6 {
+            let kept = word(rest, 20).expect("a length") as usize;
+            let bytes = rest.get(28..28 + kept).expect("a frame");
+            found.extend(sent.iter().position(|frame| frame == bytes).map(|number| number as u32));
+        }
+        rest = rest.get(len as usize..).unwrap_or_default();
+    }
+    found
+}
+
+#[test]
+fn a_replay_ends_in_the_same_capture() {
+    let ground = TempDir::new();
+    let run = |name: &str, switch: &str, keys: &str| {
+        let capture = ground.path(&format!("{name}.pcapng"));
+        let mut lab = Lab::start(switch, &format!("{keys},capture={}", capture.display()));
+        let passed = lab.passed(300);
+        let same = lab.ask(&["status"]).stdout;
+        let json: serde_json::Value = serde_json::from_str(&lab.ask(&["status", "--json"]).stdout).expect("JSON");
+        lab.end();
+        (passed, captured(&std::fs::read(capture).expect("a capture")), same, json["switches"][0]["replay"].clone())
+    };
+    let (first, again) = (ground.text("first.fates"), ground.text("again.fates"));
+    let words = ",tx.loss=20%,tx.duplicate=10%,tx.corrupt=5%,tx.delay=2ms";
+    let (passed, capture, ..) = run("first", &format!(",seed=7,fates={first}"), words);
+    assert!((180..320).contains(&passed.len()), "{}", passed.len());
+    let (other, ..) = run("other", &format!(",seed=8,fates={}", ground.text("other.fates")), words);
+    assert_ne!(other, passed);
+    // Without a word of it, and noted again.
+    let (replayed, its_capture, status, json) = run("again", &format!(",replay={first},fates={again}"), "");
+    assert_eq!((&replayed, &its_capture), (&passed, &capture));
+    assert!(status.contains("replay: same as the 300 frames of its file so far"), "{status}");
+    assert_eq!((&json["same"], &json["frames"]), (&true.into(), &300.into()));
+    let read = |path: &str| std::fs::read_to_string(path).expect("fates");
+    assert_eq!(fates(&read(&first)), fates(&read(&again)));
+    assert!(read(&first).starts_with("# zbridge fates 1\n# seed 7\n"), "{}", read(&first));
+}
+
+#[test]
+fn where_the_traffic_is_not_the_same_it_is_said() {
+    let dir = TempDir::new();
+    let file = dir.text("run.fates");
+    let mut lab = Lab::start(&format!(",seed=7,fates={file}"), ",tx.nth=3");
+    assert_eq!(lab.passed(10), [0, 1, 3, 4, 6, 7, 9]);
+    lab.end();
+    let mut text = std::fs::read_to_string(&file).expect("fates");
+    text.push_str("ghost tx 1 60 cbf43926 lost\n");
+    std::fs::write(&file, text).expect("written");
+    let mut lab = Lab::start(&format!(",replay={file}"), "");
+    // One frame before the others makes all others of what they were, and there is one more.
+    lab.a.send(&A.arp_request(B.ip));
+    let passed = lab.passed(10);
+    assert_eq!(passed, [0, 2, 3, 5, 6, 8, 9], "by number, and what is behind the file passes");
+    let status = lab.ask(&["status"]).stdout;
+    assert!(status.contains("replay: differs at frame 1 of b#1 tx"), "{status}");
+    assert!(status.contains("b#1 tx: 10 frames are others, 1 more, from 1 on"), "{status}");
+    assert!(status.contains("ghost tx: has not come, 1 frames in the file"), "{status}");
+    let said = lab.end();
+    for says in [
+        "replay: frame 1 of b#1 tx is another than the recorded one; the fates go on by number",
+        "replay: b#1 tx goes on with frame 11",
+        "replay: 10 frames of b#1 tx were others than the recorded ones, from 1 on",
+        "replay: 1 frames of b#1 tx came behind the recorded ones, from 11 on",
+        "replay: ghost tx has not come, of which the file has 1 frames",
+    ] {
+        assert_eq!(said.matches(says).count(), 1, "{says}: {said}");
+    }
+}
+
+#[test]
+fn other_ports_traffic_changes_no_fate() {
+    let dir = TempDir::new();
+    let run = |name: &str, others: bool| {
+        let file = dir.text(name);
+        let mut lab = Lab::start(&format!(",seed=7,fates={file}"), ",tx.loss=20%,rx.loss=20%");
+        if others {
+            // What b sends, and what is for nobody.
+            (0..100).for_each(|number| lab.b.send(&numbered(A.mac, B.mac, number, 60)));
+        }
+        let passed = lab.passed(200);
+        lab.end();
+        (passed, fates(&std::fs::read_to_string(file).expect("fates")))
+    };
+    assert_eq!(run("quiet", false), run("busy", true));
+}
+
+#[test]
+fn a_wrong_file_is_told_and_a_full_disk_holds_up_no_frame() {
+    let dir = TempDir::new();
+    let port = format!("unix:{}", dir.text("a"));
+    let wrong = dir.file("wrong.fates", "# zbridge fates 1\n# seed 7\nb tx 1 60 cbf43926 gone\n");
+    let wrong = wrong.display().to_string();
+    for (replay, says) in [
+        (wrong.as_str(), "line 3: \"gone\" is no fate: expected passed, held, lost or full"),
+        ("/nowhere/run.fates", "replay=/nowhere/run.fates: No such file"),
+        ("/dev/null", "it has no fates"),
+    ] {
+        let exit = zbridge!("-p", &port, "--replay", replay).env(RUN, dir.root()).run();
+        assert!(exit.code() != 0 && exit.stderr.contains(says), "{replay}: {exit:?}");
+    }
+    let exit =
+        zbridge!("-p", &port, "-p", format!("unix:{},switch=lab", dir.text("b")), "--fates", dir.text("f")).run();
+    assert!(exit.code() == 2 && exit.stderr.contains("--switch default,fates=FILE"), "{exit:?}");
+    let exit = zbridge!("-p", &port, "--fates", "/nowhere/f").run();
+    assert!(exit.code() != 0 && exit.stderr.contains("cannot log fates to /nowhere/f"), "{exit:?}");
+    let mut lab = Lab::start(",fates=/dev/full", ",tx.delay=1ms");
+    assert_eq!(lab.passed(50), (0..50).collect::<Vec<_>>());
+    assert!(lab.end().contains("log of fates to /dev/full"), "it is said");
 }

@@ -273,7 +273,7 @@ fn merge() -> Round {
     Box::new(move |_| switch.run(NOW, black_box(&batch), &mut Edges { takes: true }))
 }
 
-type Receive<P> = fn(&mut P, &mut Batch) -> Result<Inhaled, Gone>;
+type Receive<P> = fn(&mut P, &mut Batch, &mut Counters) -> Result<Inhaled, Gone>;
 type Send<P> = fn(&mut P, Outgoing<'_>, &mut Counters) -> Result<usize, Broken>;
 
 /// A port that frames come in by and one that they leave by, on socket pairs.
@@ -296,7 +296,8 @@ impl<P> Ports<P> {
     /// One breath, as the engine makes it.
     fn breathe(&mut self) {
         self.batch.clear();
-        (self.receive)(&mut self.from, &mut self.batch).expect("frames");
+        let counters = self.switch.counters_mut(PortId(0)).expect("a port");
+        (self.receive)(&mut self.from, &mut self.batch, counters).expect("frames");
         self.switch.run(NOW, &self.batch, &mut Leave { port: &mut self.to, send: self.send });
     }
 }
@@ -322,7 +323,7 @@ fn stream(chunk: usize) -> Round {
     let (mut near, mut far) = (UnixStream::from(near), UnixStream::from(far));
     let mut ports = Ports::new(
         [Stream::new(from), Stream::new(to)],
-        |port, batch| port.receive(batch, PortId(0), INHALE_BYTES, &mut Counters::default()),
+        |port, batch, counters| port.receive(batch, PortId(0), INHALE_BYTES, counters),
         |port, out, counters| port.transmit(out, counters),
     );
     let bytes = [&[0, 0, 0, 64], &frame(mac(1, 0), mac(0, 0))[..]].concat().repeat(chunk);
@@ -342,7 +343,7 @@ fn seqpacket() -> Round {
     let ((near, from), (far, to)) = (pair(SocketType::SEQPACKET), pair(SocketType::SEQPACKET));
     let mut ports = Ports::new(
         [Sequenced::new(from), Sequenced::new(to)],
-        |port, batch| frame_io::receive(port, batch, PortId(0), INHALE_FRAMES, &mut Counters::default()),
+        |port, batch, counters| frame_io::receive(port, batch, PortId(0), INHALE_FRAMES, counters),
         frame_io::transmit,
     );
     let packet = frame(mac(1, 0), mac(0, 0));

@@ -1,7 +1,8 @@
 //! Captures: what is wanted of them ([`Wish`]), which frames are meant ([`filter`]), the file that they are
-//! ([`Recorder`], [`pcapng`]), how a frame reads in a line ([`mod@line`]), and frames made of words ([`words`]). No
-//! descriptor and no clock: bytes and times come in, bytes and lines come out.
+//! ([`Recorder`], [`pcapng`]), how a frame reads in a line ([`mod@line`]), what became of frames ([`fates`]), and frames made
+//! of words ([`words`]). No descriptor and no clock: bytes and times come in, bytes and lines come out.
 
+pub mod fates;
 pub mod filter;
 pub mod line;
 pub mod pcapng;

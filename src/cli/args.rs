@@ -10,6 +10,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
+use super::fates::FatesArgs;
 use super::graph::GraphArgs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
@@ -52,6 +53,10 @@ pub struct Args {
     /// Tell the bridge's figures to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
     #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = metrics)]
     pub metrics: Option<MetricsAt>,
+
+    /// What is written and replayed of impairments.
+    #[command(flatten)]
+    pub fates: FatesArgs,
 
     /// How much is said.
     #[command(flatten)]
@@ -136,15 +141,35 @@ pub enum Command {
         #[command(subcommand)]
         verb: PortVerb,
     },
-    /// Change settings of a port of a running bridge: mirror=PORT[:rx|tx|both], mirror=off
+    /// Change settings of a port of a running bridge: down, up, tx.loss=1%, mirror=PORT[:rx|tx|both]
     #[command(after_help = help::settings())]
     Set {
         /// The port, by name
         #[arg(add = ArgValueCandidates::new(complete::ports))]
         port: String,
-        /// What is set, key=value
+        /// What is set: down, up, or key=value
         #[arg(required = true, value_name = "KEY=VALUE", add = ArgValueCandidates::new(complete::settings))]
         settings: Vec<String>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+    },
+    /// Cut ports of a running bridge from each other, while each goes on with all others; `heal` ends it
+    Cut {
+        /// Whom from whom, `inst1,inst2 from inst3`; one way only, `inst1 to inst3`: what inst1 sends to inst3 is lost. A
+        /// group is names, `all`, or `rest`: all that the other group has not. Ports that come later under these names
+        /// are cut too
+        #[arg(required = true, value_name = "PORTS from|to PORTS", add = ArgValueCandidates::new(complete::parted))]
+        words: Vec<String>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+    },
+    /// End all cuts of a running bridge, or take ports out of them; impairments and ports that are down stay as they are
+    Heal {
+        /// These ports only
+        #[arg(value_name = "PORT", add = ArgValueCandidates::new(complete::ports))]
+        ports: Vec<String>,
         /// The bridge (default: the one called default, or the only one)
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
@@ -326,6 +351,10 @@ pub struct RunArgs {
     /// Tell the figures of its own bridge to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
     #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = metrics, conflicts_with = "join")]
     pub metrics: Option<MetricsAt>,
+
+    /// What is written and replayed of impairments.
+    #[command(flatten)]
+    pub fates: FatesArgs,
 
     /// The switch of the bridge that the program joins [default: the only one, or default]
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::switches))]

@@ -1,4 +1,5 @@
-//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations`, `drops` and `wait`, over its control socket.
+//! What is asked of a running bridge: `ls`, `status`, `port`, `set`, `cut`, `fdb`, `stations`, `drops`, `wait` and the like, over
+//! its control socket.
 
 use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
@@ -10,11 +11,12 @@ use super::watch::{LOOK, Watch};
 use super::{Label, complain, doctor, drops, flows, print, stations, table, top, trace, usb};
 use crate::config::text::columns;
 use crate::config::{
-    PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
+    Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
 };
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
 use crate::engine::control::{Called, Client, PATIENCE, each_bridge, is_silent, where_looked};
 use crate::error::{Class, Error, Result};
+use crate::visible::visible;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -76,6 +78,20 @@ pub enum Ask {
         port: String,
         /// `key[=value]` each.
         settings: Vec<String>,
+        /// The bridge.
+        to: Option<String>,
+    },
+    /// Cuts ports from each other.
+    Cut {
+        /// Whom from whom.
+        cut: Cut,
+        /// The bridge.
+        to: Option<String>,
+    },
+    /// Ends cuts.
+    Heal {
+        /// These ports', or all.
+        ports: Vec<String>,
         /// The bridge.
         to: Option<String>,
     },
@@ -186,6 +202,11 @@ impl Ask {
             Self::Add { spec, to } => add(&mut connect(to.as_deref())?, &spec),
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
             Self::Set { port, settings, to } => connect(to.as_deref())?.set(&port, &settings),
+            Self::Cut { cut, to } => connect(to.as_deref())?.cut(&cut),
+            Self::Heal { ports, to } => {
+                let ports: Vec<String> = ports.iter().flat_map(|word| word.split(',')).map(str::to_owned).collect();
+                print(healed(&connect(to.as_deref())?.heal(&ports)?))
+            }
             Self::Fdb { name, switch, json } => {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
@@ -391,6 +412,14 @@ fn in_vain(timeout: Duration, why: &Error) -> Error {
     match why.advice() {
         Some(hint) => error.hint(hint),
         None => error,
+    }
+}
+
+/// What was healed, a line each.
+fn healed(cuts: &[String]) -> String {
+    match cuts {
+        [] => "there was no cut\n".to_owned(),
+        cuts => cuts.iter().map(|cut| format!("healed: {}\n", visible(cut))).collect(),
     }
 }
 

@@ -9,7 +9,7 @@ mod spec;
 pub use spec::specs;
 
 use super::topics::TOPICS;
-use crate::config::{Config, KINDS};
+use crate::config::{BEND_KEYS, Config, KINDS, KeyRow};
 use crate::control::PORT_STATES;
 use crate::engine::control::{Client, bridges};
 use crate::error::{Error, Result};
@@ -70,9 +70,22 @@ pub fn ports() -> Vec<CompletionCandidate> {
 
 /// The settings of a port.
 pub fn settings() -> Vec<CompletionCandidate> {
-    let mut found = vec![CompletionCandidate::new("mirror=off")];
+    let mut found: Vec<_> = ["down", "up", "mirror=off"].map(CompletionCandidate::new).into();
     found.extend(named_ports("mirror="));
+    let keys = ["tx.", "rx.", "both."].iter().flat_map(|way| {
+        let key = move |row: &KeyRow| CompletionCandidate::new(format!("{way}{}=", row.word));
+        BEND_KEYS.iter().map(move |row| key(row).help(Some(row.summary.into())))
+    });
+    found.extend(keys);
     found
+}
+
+/// The words of a cut.
+pub fn parted() -> Vec<CompletionCandidate> {
+    let words =
+        [("from", "both ways"), ("to", "one way"), ("rest", "all that the other group has not"), ("all", "all")];
+    let words = words.map(|(word, help)| CompletionCandidate::new(word).help(Some(help.into())));
+    named_ports("").into_iter().chain(words).collect()
 }
 
 /// The conditions of `wait`.

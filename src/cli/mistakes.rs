@@ -55,6 +55,10 @@ pub fn refuse_at_odds(args: &RunArgs) -> Result<()> {
         let error = Error::usage(format!("--join {join} and --bridge {bridge}: a program is on one bridge"));
         return Err(error.hint("--join is one that runs, --bridge names one of the program's own"));
     }
+    if !args.fates.is_empty() {
+        let error = Error::usage(format!("--fates and --replay with --join {join}: fates are of the bridge that runs"));
+        return Err(error.hint("give them to that one when it starts"));
+    }
     let Some(port) = args.ports.first() else { return Ok(()) };
     let error = Error::usage(format!("--port with --join {join}: the ports are of the bridge that runs"));
     Err(error.hint(format!("add it there: zbridge port add {} --to {join}", shell(port))))

@@ -11,6 +11,7 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod fates;
 mod flows;
 mod follow;
 mod graph;
@@ -48,7 +49,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::text::shell;
 use crate::config::{
-    Config, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, SwitchSpec, Tap,
+    Config, Cut, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, SwitchSpec, Tap,
     check_rules, value,
 };
 use crate::error::{Class, Error, Result};
@@ -220,7 +221,8 @@ fn answer(args: &Args) -> Result<Answer> {
         || !args.switches.is_empty()
         || args.config.is_some()
         || args.name.is_some()
-        || args.metrics.is_some();
+        || args.metrics.is_some()
+        || !args.fates.is_empty();
     let text = match &args.command {
         Some(_) if for_a_switch => {
             return Err(misplaced(args));
@@ -242,6 +244,12 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Fdb { bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Cut { words, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Cut { cut: Cut::parse(words)?, to: to.clone() })));
+        }
+        Some(Command::Heal { ports, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Heal { ports: ports.clone(), to: to.clone() })));
         }
         Some(Command::Stations { look }) => return Ok(Answer::Job(Job::Ask(Ask::Stations(look.clone())))),
         Some(Command::Trace { port, frame, file, number, to, json }) => {
@@ -288,7 +296,7 @@ fn answer(args: &Args) -> Result<Answer> {
 
 /// Options of a switch are before a command.
 fn misplaced(args: &Args) -> Error {
-    let what = "--port, --switch, --config, --name and --metrics are for running a switch, not for a command";
+    let what = "--port, --switch, --config, --name, --metrics, --fates and --replay are for running a switch, not for a command";
     let name = args.name.as_deref().map(shell);
     let hint = match (&args.command, name) {
         (Some(Command::Run(_)), Some(name)) => format!("the bridge of a program: zbridge run --bridge {name} …"),
@@ -316,6 +324,7 @@ fn plan(args: &Args) -> Result<Config> {
     };
     given.metrics.clone_from(&args.metrics);
     config.overlay(given);
+    args.fates.give(&mut config)?;
     warn(&config)?;
     if let (Some(file), false) = (&args.config, config.instances.is_empty()) {
         let names: Vec<&str> = config.instances.iter().map(|instance| instance.name.as_str()).collect();
@@ -377,6 +386,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     let (join, bridge) = (args.join.clone(), args.bridge.clone());
     program.join(switch.as_deref().unwrap_or(DEFAULT_SWITCH));
     config.instances = vec![program];
+    args.fates.give(&mut config)?;
     Ok(Instance { config, bridge, join, switch, named })
 }
 

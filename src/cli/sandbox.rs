@@ -152,7 +152,8 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
     let folder = |path: &Path| {
         path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.to_owned())
     };
-    let captures = config.switches.iter().filter_map(|switch| switch.capture.as_deref());
+    let of_switches = config.switches.iter().flat_map(|switch| [&switch.capture, &switch.fates]);
+    let captures = of_switches.filter_map(|path| path.as_deref());
     let captures = captures.chain(config.instances.iter().flat_map(|it| it.captures()).map(|(path, _)| path));
     places.extend(captures.filter_map(folder));
     if let Some(MetricsAt::Unix(path)) = &config.metrics {

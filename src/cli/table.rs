@@ -60,7 +60,7 @@ pub fn status(switches: &[SwitchInfo], width: Option<usize>, all: bool) -> Strin
     let switches = switches.as_slice();
     let one = |switch: &SwitchInfo| {
         let table = if switch.ports.is_empty() { "no ports\n".to_owned() } else { laid_out(&switch.ports, width) };
-        trouble(switch) + &table + &old_rates(&switch.ports) + &leases(switch)
+        trouble(switch) + &table + &replay(switch) + &old_rates(&switch.ports) + &leases(switch)
     };
     let tables = match switches {
         [only] => one(only),
@@ -125,6 +125,33 @@ fn trouble(switch: &SwitchInfo) -> String {
         .trouble
         .as_ref()
         .map_or_else(String::new, |it| format!("switch {} {}: {}\n", visible(&switch.name), it.state, it.reason))
+}
+
+/// How far the switch is like the run that it replays: a line, and one for each port and direction that is not.
+fn replay(switch: &SwitchInfo) -> String {
+    let Some(replay) = &switch.replay else { return String::new() };
+    let mut text = match replay.differences.first() {
+        None => format!("  replay: same as the {} frames of its file so far\n", replay.frames),
+        Some(first) => {
+            format!("  replay: differs at frame {} of {} {}\n", first.first, visible(&first.port), first.way)
+        }
+    };
+    for it in &replay.differences {
+        let (port, way) = (visible(&it.port), &it.way);
+        text.push_str(&format!(
+            "    {port} {way}: {} frames are others, {} more, from {} on\n",
+            it.others, it.more, it.first
+        ));
+    }
+    for it in &replay.absent {
+        text.push_str(&format!(
+            "    {} {}: has not come, {} frames in the file\n",
+            visible(&it.port),
+            it.way,
+            it.frames
+        ));
+    }
+    text
 }
 
 /// How old the rates are, where nobody has looked for a while.
@@ -198,7 +225,15 @@ pub fn settings(port: &PortInfo) -> impl Iterator<Item = String> {
     let bent: Vec<&str> = port.impairments.iter().chain(&held).map(String::as_str).collect();
     let mirrors = (!port.mirrors.is_empty()).then(|| format!("mirrors {}", port.mirrors.join(", ")));
     let bent = (!bent.is_empty()).then(|| bent.join(", "));
-    [mirrors, bent].into_iter().flatten()
+    [parted(port), mirrors, bent].into_iter().flatten()
+}
+
+/// Whether a port was set down, and from whom it is cut.
+pub fn parted(port: &PortInfo) -> Option<String> {
+    let cuts: Vec<String> = port.cuts.iter().map(|cut| format!("cut {cut}")).collect();
+    let down = port.set_down.then(|| "set down".to_owned());
+    let words: Vec<String> = down.into_iter().chain(cuts).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// `6 ports`, or with clients of listeners `6 ports, 3 clients`.
@@ -338,7 +373,8 @@ pub mod tests {
     }
 
     pub fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, ports }];
+        let switches =
+            vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, cuts: Vec::new(), ports, replay: None }];
         StatusInfo { name: "default".into(), pid: 42, version: "0".into(), since: 0, sandbox: None, switches }
     }
 

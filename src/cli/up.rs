@@ -1,6 +1,7 @@
 //! `zbridge up`: a bench out of one file. Its programs' lines go to standard output, each led by the name of the
 //! instance, and what happens to them to standard error.
 
+use super::fates::FatesArgs;
 use super::sandbox::SandboxArgs;
 use super::style::{Label, Style, width_of};
 use super::{complain, complete, print, screen, show, stop};
@@ -47,6 +48,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = super::args::metrics)]
     pub metrics: Option<MetricsAt>,
 
+    /// What is written and replayed of impairments.
+    #[command(flatten)]
+    pub fates: FatesArgs,
+
     /// What its bridge gives up.
     #[command(flatten)]
     pub sandbox: SandboxArgs,
@@ -84,6 +89,7 @@ impl Up {
             let error = Error::usage("there is no instance to start").at(&place);
             return Err(error.hint(format!("write an [[instance]] for each program, or: zbridge --config {place}")));
         }
+        args.fates.give(&mut config)?;
         super::warn(&config).and_then(|()| super::warn_of_programs(&config)).map_err(|error| error.at(&place))?;
         let names = || config.instances.iter().map(|instance| instance.name.as_str());
         let exit_with = args.exit_with.as_deref().map(|wanted| {
@@ -235,6 +241,7 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             let exit_with = exit_with.map(ToOwned::to_owned);
             Up::load(&UpArgs {
+                fates: FatesArgs::default(),
                 file,
                 exit_with,
                 timeout: None,

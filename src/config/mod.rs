@@ -10,6 +10,7 @@
 
 mod bend;
 mod copies;
+mod cut;
 mod doubles;
 mod exposure;
 mod file;
@@ -28,7 +29,9 @@ mod switch;
 pub(crate) mod text;
 pub(crate) mod value;
 
+pub(crate) use bend::BEND_KEYS;
 pub use bend::Bend;
+pub use cut::Cut;
 pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS, port_name};
 pub use instance::{Host, HostAddr, InstanceSpec, Network, Ready, Restart};
 pub use kind::{

@@ -46,6 +46,8 @@ pub struct PortSpec {
     pub guard: Option<bool>,
     /// A failure to open it is no error; it is tried again.
     pub optional: bool,
+    /// It is set down from the start, as if its cable were pulled.
+    pub down: bool,
     /// Where its frames are captured.
     pub capture: Option<PathBuf>,
     /// Other ports of whose frames it gets copies, none of them itself.
@@ -80,6 +82,7 @@ impl PortSpec {
             isolate: false,
             guard: None,
             optional: false,
+            down: false,
             capture: None,
             mirrors: Vec::new(),
             bends: Vec::new(),
@@ -120,6 +123,7 @@ impl PortSpec {
         self.isolate = keys.flag("isolate")?.unwrap_or(false);
         self.guard = keys.flag("guard")?;
         self.optional = keys.flag("optional")?.unwrap_or(false);
+        self.down = keys.flag("down")?.unwrap_or(false);
         self.capture = keys.value("capture", value::path)?;
         self.mirrors = mirror::take(keys)?.unwrap_or_default();
         self.statics = keys.values("static", value::station)?;
@@ -189,7 +193,7 @@ impl PortSpec {
         }
         out.option("mtu", self.mtu);
         out.option("queue", self.queue);
-        for (word, on) in [("isolate", self.isolate), ("optional", self.optional)] {
+        for (word, on) in [("isolate", self.isolate), ("optional", self.optional), ("down", self.down)] {
             if on {
                 out.flag(word);
             }

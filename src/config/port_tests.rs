@@ -248,7 +248,7 @@ fn serial() -> impl Strategy<Value = PortKind> {
 }
 
 fn port() -> impl Strategy<Value = PortSpec> {
-    let words = (prop::option::of("[a-zA-Z0-9._@+-]{1,64}"), prop::option::of("[a-z0-9]{1,64}"), any::<[bool; 3]>());
+    let words = (prop::option::of("[a-zA-Z0-9._@+-]{1,64}"), prop::option::of("[a-z0-9]{1,64}"), any::<[bool; 4]>());
     let numbers = (prop::option::of(MTU_RANGE), prop::option::of(1..=QUEUE_FRAMES_MAX));
     let statics = prop::collection::hash_set(mac(), 0..3).prop_map(|set| set.into_iter().collect::<Vec<_>>());
     let rewrite = prop::sample::subsequence(vec!["ip=192.0.2.1:192.0.2.11", "ip=10.0.0.1:10.0.0.2", "mac"], 0..=3)
@@ -258,7 +258,7 @@ fn port() -> impl Strategy<Value = PortSpec> {
     let mirrors = prop::sample::subsequence(vec!["10", "other#2:rx", "some:tx"], 0..=3)
         .prop_map(|all| all.into_iter().map(|text| Mirror::parse(text).unwrap()).collect::<Vec<_>>());
     (prop_oneof![tap(), socket(), other(), serial()], words, numbers, statics, rewrite, mirrors).prop_map(
-        |(kind, (name, switch, [learn, isolate, optional]), (mtu, queue), statics, rewrite, mut mirrors)| {
+        |(kind, (name, switch, [learn, isolate, optional, down]), (mtu, queue), statics, rewrite, mut mirrors)| {
             let plain = PortSpec::new(kind);
             let (name, switch) = (name.unwrap_or(plain.name), switch.unwrap_or(plain.switch));
             let radio = plain.kind.is_radio();
@@ -284,6 +284,7 @@ fn port() -> impl Strategy<Value = PortSpec> {
                 isolate,
                 guard,
                 optional,
+                down,
                 capture: None,
                 mirrors: if radio { Vec::new() } else { mirrors },
                 bends,

@@ -1,13 +1,20 @@
 //! The settings of a port that can be changed while it runs: `zbridge set PORT key=value…`.
 
 use super::bend::{self, Bend};
-use super::grammar::{Key, Keys};
+use super::grammar::{Fault, Key, Keys};
 use super::kind::KeyRow;
 use super::mirror::{self, Mirror};
 use crate::error::{Error, Result};
 
 /// The keys of `set`.
 pub const SET_KEYS: &[KeyRow] = &[
+    KeyRow {
+        word: "down",
+        value: None,
+        repeatable: false,
+        summary: "as if its cable were pulled: nothing passes, stations behind it are forgotten, a TAP loses its carrier",
+    },
+    KeyRow { word: "up", value: None, repeatable: false, summary: "plugs it in again" },
     KeyRow {
         word: "mirror",
         value: Some("PORT[:rx|tx|both]|off"),
@@ -25,6 +32,8 @@ pub const SET_KEYS: &[KeyRow] = &[
 /// A setting.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Setting {
+    /// It is set down, or (false) up.
+    Down(bool),
     /// Copies that the port gets, instead of those before.
     Mirrors(Vec<Mirror>),
     /// What a bad line does to its frames, beside what it did before.
@@ -44,13 +53,22 @@ pub fn settings(words: &[String]) -> Result<Vec<Setting>> {
     let mut keys = Keys::new("set", plain, &[SET_KEYS])?;
     let mirrors = mirror::take(&mut keys)?.map(Setting::Mirrors);
     let bends = Some(bends).filter(|bends| !bends.is_empty()).map(Setting::Bends);
-    let found: Vec<Setting> = mirrors.into_iter().chain(bends).collect();
+    let down = down(&mut keys)?.map(Setting::Down);
+    let found: Vec<Setting> = mirrors.into_iter().chain(bends).chain(down).collect();
     keys.finish()?;
     if found.is_empty() {
         let known: Vec<String> = SET_KEYS.iter().map(|row| row.form()).collect();
         return Err(Error::usage("there is nothing to set").hint(format!("known are {}", known.join(", "))));
     }
     Ok(found)
+}
+
+/// `down` or `up`, bare or with `=on`.
+fn down(keys: &mut Keys) -> std::result::Result<Option<bool>, Fault> {
+    match (keys.flag("down")?, keys.flag("up")?) {
+        (Some(_), Some(_)) => Err(Fault::new("either up or down")),
+        (down, up) => Ok(down.or(up.map(|up| !up))),
+    }
 }
 
 #[cfg(test)]
@@ -63,11 +81,15 @@ mod tests {
         assert_eq!(set(&["mirror=off"]), Ok(vec![Setting::Mirrors(Vec::new())]));
         let [Setting::Mirrors(two)] = &set(&["mirror=a:rx", "mirror=b"]).unwrap()[..] else { panic!() };
         assert_eq!(two.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a:rx", "b"]);
+        let downs = [&["down"], &["up"], &["up=off"]].map(|words| set(words));
+        assert_eq!(downs, [true, false, true].map(|down| Ok(vec![Setting::Down(down)])));
         for (wrong, says) in [
             (&[][..], "there is nothing to set"),
             (&["mirror"], "key \"mirror\" needs a value: mirror=PORT[:rx|tx|both]|off"),
             (&["mirror=off", "mirror=a"], "mirror=off stands alone"),
             (&["mirror=a", "mirror=a"], "given twice"),
+            (&["down", "up"], "either up or down"),
+            (&["down=maybe"], "expected on or off"),
             (&["miror=a"], "the nearest is \"mirror\""),
         ] {
             let error = set(wrong).unwrap_err();

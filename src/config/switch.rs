@@ -70,6 +70,18 @@ pub static SWITCH_KEYS: &[KeyRow] = &[
         repeatable: false,
         summary: "writes every frame, and what is dropped, to a pcapng file, or to a FIFO while somebody reads it",
     },
+    KeyRow {
+        word: "fates",
+        value: Some("FILE"),
+        repeatable: false,
+        summary: "writes what impairments did to each frame, a line each",
+    },
+    KeyRow {
+        word: "replay",
+        value: Some("FILE"),
+        repeatable: false,
+        summary: "does to frames what such a file says, by their numbers, instead of drawing it",
+    },
 ];
 
 /// The medium of a switch.
@@ -118,6 +130,10 @@ pub struct SwitchSpec {
     pub collisions: bool,
     /// Where its frames are captured.
     pub capture: Option<PathBuf>,
+    /// Where it is written what impairments did to frames.
+    pub fates: Option<PathBuf>,
+    /// The file of such fates that is replayed.
+    pub replay: Option<PathBuf>,
 }
 
 impl SwitchSpec {
@@ -134,6 +150,8 @@ impl SwitchSpec {
             seed: 0,
             collisions: false,
             capture: None,
+            fates: None,
+            replay: None,
         }
     }
 
@@ -165,6 +183,8 @@ impl SwitchSpec {
         let seed = keys.value("seed", |text| value::number(text, 0..=u64::MAX))?.unwrap_or(0);
         let collisions = keys.flag("collisions")?.unwrap_or(false);
         let capture = keys.value("capture", value::path)?;
+        let fates = keys.value("fates", value::path)?;
+        let replay = keys.value("replay", value::path)?;
         keys.finish()?;
         Ok(Self {
             ageing,
@@ -176,6 +196,8 @@ impl SwitchSpec {
             seed,
             collisions,
             capture,
+            fates,
+            replay,
             ..plain
         })
     }
@@ -199,6 +221,8 @@ impl SwitchSpec {
             out.flag("collisions");
         }
         out.option("capture", self.capture.as_ref().map(|path| path.display()));
+        out.option("fates", self.fates.as_ref().map(|path| path.display()));
+        out.option("replay", self.replay.as_ref().map(|path| path.display()));
         out.finish()
     }
 }
@@ -265,11 +289,13 @@ mod tests {
                seed: u64,
                collisions: bool,
                capture in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
+               fates in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
+               replay in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
            ) {
                let ageing = Duration::from_millis(millis);
-               let [links, capture] = [links, capture].map(|path| path.map(PathBuf::from));
+               let [links, capture, fates, replay] = [links, capture, fates, replay].map(|path| path.map(PathBuf::from));
                let switch = SwitchSpec { ageing, fdb_limit, fdb_port_limit: share, queue_limit, medium, links, seed, collisions,
-    capture, ..SwitchSpec::new(name) };
+    capture, fates, replay, ..SwitchSpec::new(name) };
                prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
            }
 

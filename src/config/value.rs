@@ -73,6 +73,11 @@ pub fn name(text: &str) -> Parsed<String> {
         .ok_or_else(|| format!("1 to {NAME_BYTES} letters, digits or any of '.', '_', '-', '@', '+'"))
 }
 
+/// Whether `port` is the one that is called `wanted`, or a client of that listener.
+pub fn is_port(port: &str, wanted: &str) -> bool {
+    port.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+}
+
 /// A name made of any text: what a name may not hold becomes `-`. An empty text gives an empty name.
 pub fn name_from(text: &str) -> String {
     text.chars().map(|char| if named(char) { char } else { '-' }).take(NAME_BYTES).collect()

@@ -34,8 +34,9 @@ pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, FlapInfo, Greeting, InstanceInfo, InstancesInfo, LeaseInfo,
-    MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, FlapInfo, Greeting, HealedInfo,
+    InstanceInfo, InstancesInfo, LeaseInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo,
+    StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;

@@ -34,6 +34,8 @@ pub const FAMILIES: &[Family] = &[
     family("zbridge_switch_up", "gauge", "", "1 while the switch passes frames"),
     family("zbridge_switch_fdb_entries", "gauge", "", "Addresses in the forwarding database"),
     family("zbridge_port_up", "gauge", "", "1 while the port is up"),
+    family("zbridge_port_set_down", "gauge", "", "1 while the port is set down, as if its cable were pulled"),
+    family("zbridge_port_cuts", "gauge", "", "Cuts that part the port from others"),
     family("zbridge_port_receive_frames", "counter", "", "Frames that came in at the port, dropped ones included"),
     family("zbridge_port_receive_bytes", "counter", "bytes", "Their bytes"),
     family("zbridge_port_transmit_frames", "counter", "", "Frames that were handed to the port's descriptor"),
@@ -125,6 +127,8 @@ impl Samples {
         let own = [("switch", switch), ("port", name), ("client", client), ("kind", &port.kind)];
         let value = match self.family.name {
             "zbridge_port_up" => u64::from(port.state == "up"),
+            "zbridge_port_set_down" => u64::from(port.set_down),
+            "zbridge_port_cuts" => port.cuts.len() as u64,
             "zbridge_port_receive_frames" => port.rx_frames,
             "zbridge_port_receive_bytes" => port.rx_bytes,
             "zbridge_port_transmit_frames" => port.tx_frames,
@@ -177,7 +181,14 @@ mod tests {
             ..PortInfo::counted(&counters, 5)
         };
         let client = PortInfo { name: "a#1".into(), listener: Some("a".into()), ..port.clone() };
-        let switch = SwitchInfo { name: "default".into(), trouble: None, fdb: 6, ports: vec![port, client] };
+        let switch = SwitchInfo {
+            name: "default".into(),
+            trouble: None,
+            fdb: 6,
+            cuts: Vec::new(),
+            ports: vec![port, client],
+            replay: None,
+        };
         let status = StatusInfo {
             name: "lab".into(),
             pid: 1,

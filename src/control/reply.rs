@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use crate::counters::{Counters, Stage};
 use crate::error::{Class, Error, STATUSES};
+use crate::switch::Difference;
 use crate::visible::is_unseen;
 
 /// The first line of a bridge.
@@ -103,9 +104,89 @@ pub struct SwitchInfo {
     /// Addresses in its forwarding database.
     #[serde(default)]
     pub fdb: u64,
+    /// What is cut from what, as it was written: `inst1,inst2 from inst3`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<String>,
     /// Its ports, each listener followed by its clients. A listener's numbers are of all that it ever had, and its state
     /// is that of its best client, so that a name alone tells how a port is.
     pub ports: Vec<PortInfo>,
+    /// How far it is like the run that it replays, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayInfo>,
+}
+
+/// How far a switch is like the run that it replays.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct ReplayInfo {
+    /// Whether every frame so far was as it was recorded.
+    pub same: bool,
+    /// Frames whose fates were recorded.
+    pub frames: u64,
+    /// Fates that the recording has not, because a disk was full or slow.
+    #[serde(default)]
+    pub missing: u64,
+    /// What was not the same.
+    #[serde(default)]
+    pub differences: Vec<DifferenceInfo>,
+    /// What was recorded and has not come.
+    #[serde(default)]
+    pub absent: Vec<AbsentInfo>,
+}
+
+/// What was not the same in one direction of a port.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct DifferenceInfo {
+    /// The port.
+    pub port: String,
+    /// `tx`: what it was sent. `rx`: what came from it.
+    pub way: String,
+    /// The number of the first frame that was not the same.
+    pub first: u64,
+    /// Frames that were others than those recorded.
+    pub others: u64,
+    /// Frames behind the last recorded.
+    pub more: u64,
+}
+
+/// A direction of a port that was recorded and has not come.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct AbsentInfo {
+    /// The port.
+    pub port: String,
+    /// As of [`DifferenceInfo::way`].
+    pub way: String,
+    /// Frames recorded.
+    pub frames: u64,
+}
+
+impl ReplayInfo {
+    /// From what a switch tells of it, by `PORT WAY`.
+    pub fn new((frames, missing): (u64, u64), differences: &[(String, Difference)], absent: &[(String, u64)]) -> Self {
+        let apart = |of: &str| of.rsplit_once(' ').map(|(port, way)| (port.to_owned(), way.to_owned()));
+        let differences: Vec<_> = differences
+            .iter()
+            .filter_map(|(of, it)| {
+                let (port, way) = apart(of)?;
+                Some(DifferenceInfo { port, way, first: it.first()?, others: it.others, more: it.more })
+            })
+            .collect();
+        let absent = absent.iter().filter_map(|(of, frames)| {
+            let (port, way) = apart(of)?;
+            Some(AbsentInfo { port, way, frames: *frames })
+        });
+        Self { same: differences.is_empty(), frames, missing, absent: absent.collect(), differences }
+    }
+}
+
+/// The answer to `heal`.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct HealedInfo {
+    /// The cuts that ended, or lost ports, as they had been written.
+    pub healed: Vec<String>,
 }
 
 /// Why a switch passes no frames.
@@ -138,6 +219,12 @@ pub struct PortInfo {
     /// What bad lines do to its frames, as `tx.loss=1%` says it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub impairments: Vec<String>,
+    /// It was set down, as if its cable were pulled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_down: bool,
+    /// The ports that it is cut from: `from inst3`, or one way `inst1 to inst3`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<String>,
     /// Frames that these hold on their way in, not yet received.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub held_in: u64,
@@ -201,6 +288,8 @@ impl PortInfo {
             target: String::new(),
             mirrors: Vec::new(),
             impairments: Vec::new(),
+            set_down: false,
+            cuts: Vec::new(),
             held_in: 0,
             held_out: 0,
             state: String::new(),

@@ -23,6 +23,8 @@ const COMMANDS: &[&str] = &[
     "radio",
     "set",
     "trace",
+    "cut",
+    "heal",
 ];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
@@ -71,13 +73,32 @@ pub enum Command {
     PortDel {
         /// Its name.
         port: String,
+        /// One of this name may come again, to which applies what was set of this one: its program is started again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        for_now: bool,
     },
     /// Changes settings of a port. Answered with `{}`.
     Set {
         /// Its name.
         port: String,
-        /// `key[=value]` each: `mirror=inst1:rx`. All are set, or none.
+        /// `key[=value]` each: `mirror=inst1:rx`, `tx.loss=1%`, `down`, `up`. All are set, or none.
         settings: Vec<String>,
+    },
+    /// Cuts ports from each other, those that come later under these names too. Answered with `{}`.
+    Cut {
+        /// Names of ports or listeners; or `all`, or `rest` alone: all that the other group has not.
+        ports: Vec<String>,
+        /// The same of the others.
+        from: Vec<String>,
+        /// Only what goes from the former to the latter is lost.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        one_way: bool,
+    },
+    /// Ends all cuts, or takes ports out of them. Answered with a [`HealedInfo`](super::HealedInfo).
+    Heal {
+        /// These ports only.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ports: Vec<String>,
     },
     /// The forwarding databases. Answered with an [`FdbPage`](super::FdbPage).
     Fdb {
@@ -139,7 +160,8 @@ impl Command {
             Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb | Self::Drops => true,
             Self::Instances | Self::Radio => true,
             Self::Trace { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
-            Self::PortAdd { .. } | Self::PortDel { .. } | Self::Set { .. } => false,
+            Self::PortAdd { .. } | Self::PortDel { .. } => false,
+            Self::Set { .. } | Self::Cut { .. } | Self::Heal { .. } => false,
         }
     }
 }
@@ -260,7 +282,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"]"#;
+        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"ports":[],"from":[]"#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

@@ -31,21 +31,12 @@ pub struct Counters {
     drops: [u64; DropReason::COUNT],
     /// What is known of the drops beyond their number, by reason in the order of the first.
     losses: Vec<Loss>,
-    marks: Marks,
+    /// Reasons that an edge has counted since the switch looked last, each with the copies that had ended before the
+    /// first. An edge knows neither the time nor, most often, the frame; the switch finds both by that place in its list.
+    marks: Vec<(DropReason, u64)>,
     /// The fate of copies, in the order counted, while it is being noted.
     journal: Option<Vec<Ended>>,
 }
-
-/// Reasons that an edge has counted since the switch looked last, a bit each. An edge knows neither the time nor, most
-/// often, the frame; the switch finds both by the place of the first such frame in its list.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-struct Marks {
-    reasons: u32,
-    /// Copies that had ended before the first of each.
-    places: [u64; DropReason::COUNT],
-}
-
-const _: () = assert!(DropReason::COUNT <= u32::BITS as usize, "a bit for each reason");
 
 /// Copies in a row that were sent, or dropped for one reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +65,7 @@ impl Counters {
 
     /// Counts `frames` that ended for `reason`. When, and what they were, is for the switch to find out.
     pub fn drop(&mut self, reason: DropReason, frames: u64) {
-        if self.marks.reasons & 1 << reason as u32 == 0 && frames > 0 {
+        if frames > 0 && self.marks.iter().all(|mark| mark.0 != reason) {
             self.mark(reason);
         }
         self.count(reason, frames);
@@ -100,8 +91,7 @@ impl Counters {
     #[cold]
     #[inline(never)]
     fn mark(&mut self, reason: DropReason) {
-        self.marks.reasons |= 1 << reason as u32;
-        self.marks.places[reason as usize] = self.ended();
+        self.marks.push((reason, self.ended()));
     }
 
     /// Copies that have ended, whichever way.
@@ -112,7 +102,7 @@ impl Counters {
     /// Whether an edge has counted any drop since [`Self::settle`].
     #[inline]
     pub(crate) fn is_marked(&self) -> bool {
-        self.marks.reasons != 0
+        !self.marks.is_empty()
     }
 
     /// Notes the time of what an edge has counted since the last call, and examples: `frame` gives the copy at a place
@@ -120,19 +110,14 @@ impl Counters {
     #[cold]
     #[inline(never)]
     pub(crate) fn settle<'a>(&mut self, now: Instant, taken: usize, frame: impl Fn(usize) -> Option<&'a [u8]>) {
-        self.take_marks(taken).for_each(|(reason, place)| self.lose(now, reason, place.and_then(&frame)));
-    }
-
-    /// Takes the marks: each reason with the place of its first copy among the last `taken` that have ended.
-    fn take_marks(&mut self, taken: usize) -> impl Iterator<Item = (DropReason, Option<usize>)> + use<> {
-        let marks = std::mem::take(&mut self.marks);
         let before = self.ended().checked_sub(taken as u64);
-        let marked = move |row: &&DropRow| marks.reasons & 1 << row.reason as u32 != 0;
-        DROP_REASONS.iter().filter(marked).map(move |row| {
-            let place = before.and_then(|before| marks.places[row.reason as usize].checked_sub(before));
-            let place = place.filter(|_| row.stage == Stage::Egress).and_then(|place| usize::try_from(place).ok());
-            (row.reason, place)
-        })
+        let mut marks = std::mem::take(&mut self.marks);
+        for (reason, place) in marks.drain(..) {
+            let place =
+                before.and_then(|before| place.checked_sub(before)).filter(|_| reason.row().stage == Stage::Egress);
+            self.lose(now, reason, place.and_then(|place| usize::try_from(place).ok()).and_then(&frame));
+        }
+        self.marks = marks; // for its memory
     }
 
     /// What is known of the drops beyond their number, by reason.
@@ -210,22 +195,32 @@ mod tests {
         assert_eq!(sum.drops().map(|(row, n)| (row.word, n)).collect::<Vec<_>>(), [("malformed", 4), ("stalled", 6)]);
     }
 
+    /// The places at which the switch is asked for frames.
+    fn settled(counters: &mut Counters, taken: usize) -> Vec<usize> {
+        let places = std::cell::RefCell::new(Vec::new());
+        counters.settle(Instant::ZERO, taken, |place| {
+            places.borrow_mut().push(place);
+            None
+        });
+        assert!(!counters.is_marked());
+        places.into_inner()
+    }
+
     #[test]
     fn what_an_edge_drops_is_found_in_its_list() {
         let mut counters = Counters::default();
         counters.sent(5, 300);
         counters.drop(DropReason::NoPeer, 1);
         assert!(counters.is_marked());
-        assert_eq!(counters.take_marks(6).collect::<Vec<_>>(), [(DropReason::NoPeer, Some(5))]);
+        assert_eq!(settled(&mut counters, 6), [5]);
         counters.sent(2, 120);
         counters.drop(DropReason::System, 2);
         counters.drop(DropReason::NoPeer, 1);
         counters.drop(DropReason::System, 1);
         counters.drop(DropReason::LineNoise, 1);
-        let marks: Vec<_> = counters.take_marks(6).collect();
-        let found = [(DropReason::LineNoise, None), (DropReason::NoPeer, Some(4)), (DropReason::System, Some(2))];
-        assert_eq!(marks, found);
-        assert!(!counters.is_marked());
+        assert_eq!(settled(&mut counters, 6), [2, 4], "of what came in no copy is known");
+        let reasons: Vec<_> = counters.losses().iter().map(|loss| loss.reason).collect();
+        assert_eq!(reasons, [DropReason::NoPeer, DropReason::System, DropReason::LineNoise]);
     }
 
     #[test]

@@ -86,6 +86,8 @@ drop_reasons! {
         "as configured: `rx.loss`, `rx.nth` of the port; `zbridge set PORT rx.loss=0` ends it";
     RxFull, "rx-full", Ingress, "more were held on the way in than the port's impairments allow",
         "as configured: `rx.delay` or `rx.rate` holds frames back; raise `rx.limit`, or send less";
+    RxDown, "rx-down", Ingress, "the port was set down, as if its cable were pulled",
+        "as told: `zbridge set PORT up` ends it; with the key `down`, a port is so from its start";
     TooBig, "too-big", Egress, "longer than the mtu of the port it should leave by, or than its medium can carry",
         "give both sides one mtu: raise `mtu=` of this port, or lower the mtu of the sender's interface";
     BadOffload, "bad-offload", Egress, "its checksum or segments could not be finished: it is not what its port said of it",
@@ -110,6 +112,10 @@ drop_reasons! {
         "as configured: `tx.loss`, `tx.nth` of the port; `zbridge set PORT tx.loss=0` ends it";
     TxFull, "tx-full", Egress, "more were held on the way out than the port's impairments allow",
         "as configured: `tx.delay` or `tx.rate` holds frames back; raise `tx.limit`, or send less";
+    TxDown, "tx-down", Egress, "still queued or held when the port was set down, or to a station that is bound to it",
+        "as told: `zbridge set PORT up` ends it; with the key `down`, a port is so from its start";
+    Cut, "cut", Egress, "between two ports that were cut from each other",
+        "as told: `zbridge heal` ends all cuts, and says which there were";
     System, "system", Egress, "the system refused it (no buffers, I/O error)",
         "look at the log and at the machine's memory; on an interface, `ip -s link` has its own errors";
     Removed, "removed", Egress, "still queued when its port was removed, or at the end",

@@ -23,6 +23,11 @@ impl Bends {
         said.extend_from_slice(bends);
     }
 
+    /// Whether anything was said of `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Whether nothing was said of anybody.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -4,6 +4,7 @@
 //! to report and leaves nothing behind.
 
 use super::command::Handle;
+use super::fates;
 use super::fault::{Ended, Parts, contained};
 use super::prepare::{Beforehand, drawn_seed, random_seed};
 use super::recorder;
@@ -56,17 +57,28 @@ impl Bridge {
         let mut engines = Vec::new();
         for switch in config.switches_in_use() {
             let radio = config.radio_of(&switch)?;
+            let replayed = fates::replayed(&switch)?;
             let settings = SwitchConfig {
                 ageing: switch.ageing,
                 fdb_limit: switch.fdb_limit,
                 fdb_port_limit: switch.fdb_port_limit,
                 queue_limit: switch.queue_limit.unwrap_or_else(|| memory::share(QUEUE_LIMIT)),
                 seed: random_seed(),
-                fate_seed: if switch.seed != 0 || radio.is_some() { switch.seed } else { drawn_seed() },
+                fate_seed: match &replayed {
+                    _ if switch.seed != 0 || radio.is_some() => switch.seed,
+                    Some(fates) => fates.seed,
+                    None => drawn_seed(),
+                },
                 radio,
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings, &bridge.parts)?;
             engine.lives.ports.tap.number = engines.len() as u16;
+            if let Some(fates) = replayed {
+                engine.lives.ports.switch.set_replay(fates.replay);
+            }
+            if let Some(path) = switch.fates.as_deref() {
+                engine.lives.ports.log_fates(path)?;
+            }
             if let Some(path) = switch.capture.as_deref() {
                 let (inlet, running) = recorder::start_file(path, Vec::new())?;
                 engine.lives.ports.keep_capture("", inlet, running);

@@ -17,7 +17,7 @@ use super::tap::Inlet;
 use super::thread::BridgeContext;
 use super::trace::Report;
 use super::watcher::Watcher;
-use crate::config::{PortSpec, Setting};
+use crate::config::{Cut, PortSpec, Setting};
 use crate::error::{Class, Error, Result};
 use crate::port::channel;
 use crate::port::inquiry::Inquirer;
@@ -50,7 +50,13 @@ pub(super) enum Command {
     AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<channel::ServiceEnd>>),
     AddService(String, PortConfig, Started, Sender<Result<()>>),
-    RemovePort(String, Sender<Result<()>>),
+    /// Removes a port; with true, one of its name may come again, to which applies what was set of it.
+    RemovePort(String, bool, Sender<Result<()>>),
+    Cut(Cut, Sender<Result<()>>),
+    /// Whether it knows a port of this name, or did.
+    Knows(String, Sender<bool>),
+    /// Heals these ports, or all.
+    Heal(Vec<String>, Sender<Result<Vec<String>>>),
     Set(String, Vec<Setting>, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
@@ -263,7 +269,39 @@ impl Handle {
     /// # Errors
     /// There is none of this name.
     pub fn remove_port(&self, name: &str) -> Result<()> {
-        self.ask(|answer| Command::RemovePort(name.to_owned(), answer))?
+        self.ask(|answer| Command::RemovePort(name.to_owned(), false, answer))?
+    }
+
+    /// The same for a port whose program may be started again: what was set of it applies to the next of this name.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub(crate) fn remove_port_for_now(&self, name: &str) -> Result<()> {
+        self.ask(|answer| Command::RemovePort(name.to_owned(), true, answer))?
+    }
+
+    /// Whether a port of this name is there, was, or is cut from others.
+    ///
+    /// # Errors
+    /// The switch has ended, or hangs.
+    pub(super) fn knows(&self, name: &str) -> Result<bool> {
+        self.ask(|answer| Command::Knows(name.to_owned(), answer))
+    }
+
+    /// Cuts ports from each other.
+    ///
+    /// # Errors
+    /// One that is named was never there; there are too many cuts.
+    pub(super) fn cut(&self, cut: Cut) -> Result<()> {
+        self.ask(|answer| Command::Cut(cut, answer))?
+    }
+
+    /// Heals the cuts of these ports, or all. Gives those that there were.
+    ///
+    /// # Errors
+    /// One of the ports was never there.
+    pub(super) fn heal(&self, ports: Vec<String>) -> Result<Vec<String>> {
+        self.ask(|answer| Command::Heal(ports, answer))?
     }
 
     /// Changes settings of a port.

@@ -17,17 +17,19 @@ pub(super) struct Departed {
 }
 
 impl Departed {
-    /// Takes note of a port as it was last shown, and of all that it had counted.
-    pub fn keep(&mut self, port: PortStatus, counters: Counters) {
+    /// Takes note of a port as it was last shown, and of all that it had counted. Gives the name whose row goes for it.
+    pub fn keep(&mut self, port: PortStatus, counters: Counters) -> Option<String> {
         let (figures, leases) = Default::default();
         let mut row = PortStatus { state: "left", queued: 0, counters, attach: None, figures, leases, ..port };
         let before = self.rows.iter().position(|other| (&other.name, other.kind) == (&row.name, row.kind));
+        let mut oldest = None;
         if let Some(index) = before {
             row.counters.add(&self.rows.remove(index).counters);
         } else if self.rows.len() >= KEPT {
-            self.rows.remove(0);
+            oldest = Some(self.rows.remove(0).name);
         }
         self.rows.push(row);
+        oldest.filter(|oldest| self.rows.iter().all(|row| row.name != *oldest))
     }
 
     /// The kept rows, in the order in which the ports left.
@@ -52,6 +54,8 @@ mod tests {
             target: String::new(),
             mirrors: Vec::new(),
             impairments: Vec::new(),
+            set_down: false,
+            cuts: Vec::new(),
             held: [0; 2],
             listener: None,
             attach: None,

@@ -1,5 +1,6 @@
 //! Log messages about the events of a switch: two stations with one address, full tables, peers that do not read.
 
+use super::fates;
 use super::ports::Ports;
 use crate::switch::Event;
 use std::net::IpAddr;
@@ -56,6 +57,7 @@ pub(super) fn tell(ports: &mut Ports) {
                 log::warn!("{}: its peer does not read; frames for it are dropped until it does", ports.edges.name(id));
             }
             Event::Drained(id) => log::info!("{}: its peer reads again", ports.edges.name(id)),
+            Event::Unlike { port, way, number, how } => fates::say_unlike(ports.edges.name(port), way, number, how),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 use super::arrival;
 use super::bends;
+use super::cable;
 use super::departed::Departed;
 use super::life::{Backoff, LAST_RETRY, Life, Wish, say};
 use super::listeners::Listeners;
@@ -17,11 +18,12 @@ use super::prepare::{Beforehand, Lookups, Prepared, random_seed};
 use super::service::{self, Started};
 use super::show;
 use super::slot::{Attached, Lost, Origin, PortSlot};
-use super::status::SwitchStatus;
+use super::status::{PortStatus, SwitchStatus};
 use super::thread::{BridgeContext, Threads};
 use super::timers::{Due, Wisher};
 use crate::config::grammar::nearest_of;
-use crate::config::{PortSpec, Setting, misplaced, same_host, same_path};
+use crate::config::{Cut, PortSpec, Setting, misplaced, same_host, same_path};
+use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Channel, ServiceEnd};
@@ -132,7 +134,11 @@ impl Lives {
             spec.may_join(self.specs())?;
         }
         let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
-        self.ports.set_bends(&spec.name, &spec.bends)?;
+        // What was set of the name meanwhile holds on: a program was started again.
+        if !self.ports.has_bends(&spec.name) {
+            self.ports.set_bends(&spec.name, &spec.bends)?;
+        }
+        self.ports.parting.begin(&spec.name, spec.down);
         self.ports.add_open(&spec, &spec.name, origin, edge, String::new())?;
         self.ports.set_mirrors(&spec.name, spec.mirrors.clone());
         Ok(())
@@ -170,12 +176,13 @@ impl Lives {
         }
         let (name, mirrors) = (spec.name.clone(), spec.mirrors.clone());
         self.ports.set_bends(&name, &spec.bends).map_err(|error| error.at(&name))?;
+        self.ports.parting.begin(&name, spec.down);
         let opened = self.open_admitted(spec, beforehand);
         match opened {
             Ok(()) => self.ports.set_mirrors(&name, mirrors),
             Err(_) => {
                 self.ports.end_captures_of(&name);
-                self.ports.forget_bends(&name);
+                self.forget(&name);
             }
         }
         opened
@@ -347,6 +354,7 @@ impl Lives {
                     if same { Err(Error::usage(format!("{name} cannot mirror itself"))) } else { Ok(()) }
                 })?,
                 Setting::Bends(bends) => bends::check(bends)?,
+                Setting::Down(_) => {}
             }
         }
         let mirrors = |setting: &Setting| matches!(setting, Setting::Mirrors(_));
@@ -357,9 +365,37 @@ impl Lives {
             match setting {
                 Setting::Mirrors(mirrors) => self.ports.set_mirrors(name, mirrors),
                 Setting::Bends(bends) => self.ports.set_bends(name, &bends)?,
+                Setting::Down(down) => cable::pull(&mut self.ports, name, down),
             }
         }
         Ok(())
+    }
+
+    /// Cuts ports from each other. Those that have left, and may come again, are known too.
+    pub fn cut(&mut self, cut: Cut) -> Result<()> {
+        self.each_is_known(cut.names())?;
+        let Ports { parting, switch, edges, .. } = &mut self.ports;
+        parting.cut(switch, edges, cut)
+    }
+
+    /// Heals all cuts, or takes ports out of them. Gives those that there were of them, as they were written.
+    pub fn heal(&mut self, ports: &[String]) -> Result<Vec<String>> {
+        self.each_is_known(ports)?;
+        let Ports { parting, switch, edges, .. } = &mut self.ports;
+        Ok(parting.heal(switch, edges, ports))
+    }
+
+    fn each_is_known<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<()> {
+        let mut unknown = names.into_iter().filter(|name| !self.knows(name));
+        match unknown.next() {
+            None => Ok(()),
+            Some(name) => Err(Error::new(Class::NoObject, format!("no port of this switch is named {name}"))),
+        }
+    }
+
+    /// Whether a port is there that is called so, was, or is in a cut.
+    pub fn knows(&self, name: &str) -> bool {
+        self.is_taken(name) || self.departed.rows().iter().any(|row| row.name == name) || self.ports.parting.names(name)
     }
 }
 
@@ -409,7 +445,9 @@ impl Lives {
         let shown = show::port(&self.ports, &self.listeners, id);
         let Some((slot, counters)) = self.ports.remove(id) else { return };
         self.ports.set_mirrors(&slot.name, Vec::new());
-        self.ports.forget_bends(&slot.name);
+        if let Origin::Client { .. } = slot.origin {
+            self.ports.forget_bends(&slot.name);
+        }
         let Some(counters) = counters else { return };
         match (slot.origin, shown) {
             (Origin::Client { listener, number }, _) => {
@@ -417,7 +455,7 @@ impl Lives {
                     listener.client_left(number, &counters);
                 }
             }
-            (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), Some(shown)) => self.departed.keep(shown, counters),
+            (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), Some(shown)) => self.depart(shown, counters),
             (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), None) | (Origin::Inside, _) => {}
         }
     }
@@ -431,8 +469,24 @@ impl Lives {
         Error::new(Class::NoObject, format!("no port of this switch is named {name}")).hint(nearest_of(name, &names))
     }
 
-    /// Removes a port, or a listener with its clients.
-    pub fn remove_by_name(&mut self, name: &str) -> Result<()> {
+    /// Notes a port or listener that has left.
+    fn depart(&mut self, shown: PortStatus, counters: Counters) {
+        if let Some(oldest) = self.departed.keep(shown, counters)
+            && !self.is_taken(&oldest)
+        {
+            self.forget(&oldest);
+        }
+    }
+
+    /// Nothing that was set of a name holds any more.
+    fn forget(&mut self, name: &str) {
+        self.ports.forget_bends(name);
+        self.ports.parting.forget(name);
+    }
+
+    /// Removes a port, or a listener with its clients. Unless `comes_again`, nothing that was set of it holds for the next
+    /// of its name.
+    pub fn remove_by_name(&mut self, name: &str, comes_again: bool) -> Result<()> {
         let index = self.listener_of(name);
         let doomed = |slot: &PortSlot| match slot.origin {
             Origin::Client { listener, .. } => Some(listener) == index || slot.name == name,
@@ -449,9 +503,11 @@ impl Lives {
         }
         self.ports.end_captures_of(name);
         self.ports.set_mirrors(name, Vec::new());
-        self.ports.forget_bends(name);
         if let Some(slot) = index.and_then(|index| self.listeners.remove(&mut self.ports, index)) {
-            self.departed.keep(show::listener(&self.ports, &slot), slot.departed);
+            self.depart(show::listener(&self.ports, &slot), slot.departed);
+        }
+        if !comes_again {
+            self.forget(name);
         }
         Ok(())
     }

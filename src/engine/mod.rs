@@ -48,7 +48,7 @@
 //!  departed  fault  bends                                               what was shown last, what has failed, what is impaired
 //!  mirrors                         who gets copies of whose frames, by names
 //!  slot ─ edges ─ ports            a port's place; all edges, by which frames leave; with the switch, kept in step
-//!  slot ─ tap ─ recorder           what is captured of a switch; the thread that writes it
+//!  feed ─ tap ─ recorder ─ fates   what is captured or logged of a switch; the thread that writes it
 //!  arrival  links  listeners  events  look  show                        what is done with ports, each one matter
 //!  thread ─ runner ─ service ─ prepare               services, and what takes its time before a port is there
 //!  lives                           who is admitted, opened, tried again, removed
@@ -64,13 +64,16 @@ mod arrival;
 mod bends;
 mod breath;
 mod bridge;
+mod cable;
 mod command;
 pub(crate) mod control;
 mod departed;
 mod edges;
 mod events;
+mod fates;
 mod fault;
 mod fdb;
+mod feed;
 mod life;
 mod links;
 mod listeners;
@@ -78,6 +81,7 @@ mod lists;
 mod lives;
 mod look;
 mod mirrors;
+mod parting;
 mod ports;
 mod prepare;
 mod pulse;
@@ -104,6 +108,6 @@ pub use control::{Client, PATIENCE};
 pub use fault::Ended;
 pub use fdb::NamedEntry;
 pub use runner::run_service;
-pub use status::{Condition, PortStatus, SwitchStatus};
+pub use status::{Condition, PortStatus, ReplayStatus, SwitchStatus};
 
 pub use crate::port::own::{Closed, Link, LinkReceiver, LinkSender, SendError};

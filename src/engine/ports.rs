@@ -3,15 +3,19 @@
 //! A port is in the switch as long as it is in its place here, up while frames may pass, and its descriptors are
 //! watched while it has any. The reasons why a port comes and goes are in `lives.rs`.
 
+mod captures;
+
 use super::bends::{self, Bends};
 use super::edges::Edges;
+use super::fates::FateLog;
 use super::life::{Backoff, Life};
 use super::mirrors::Mirrors;
+use super::parting::{Parting, follow_carrier};
 use super::pulse::Pulse;
 use super::recorder::Running;
 use super::slot::{Attached, Origin, PortSlot};
 use super::status::RadioStatus;
-use super::tap::{Inlet, Tap};
+use super::tap::Tap;
 use super::timers::Timers;
 use super::watch::{Source, Watch};
 use crate::capture::PortNews;
@@ -27,7 +31,6 @@ use crate::port::{Edge, Gone};
 use crate::switch::{Address, Known, PortConfig, Switch};
 use crate::time::Clock;
 use crate::wire::{Mac, Rewriter, Rule};
-use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -44,10 +47,14 @@ pub(super) struct Ports {
     pub tap: Tap,
     /// Captures into files, with the names of the ports that asked for them. Declared after `tap`, which feeds them.
     captures: Vec<(String, u64, Running)>,
+    /// The log of fates, where there is one.
+    fates: Option<FateLog>,
     /// Which ports get copies of whose frames.
     mirrors: Mirrors,
     /// What bad lines do to the frames of ports.
     bends: Bends,
+    /// Which ports were set down, and which are cut from each other.
+    pub(super) parting: Parting,
     /// Isolated ports, shown to services.
     isolated: Arc<PortSet>,
 }
@@ -110,8 +117,10 @@ impl Ports {
             tap: Tap::new(clock.now()),
             clock,
             captures: Vec::new(),
+            fates: None,
             mirrors: Mirrors::default(),
             bends: Bends::default(),
+            parting: Parting::default(),
             isolated: Arc::default(),
         }
     }
@@ -199,6 +208,7 @@ impl Ports {
         self.edges.put(id, slot);
         self.begin_with(id);
         self.settle_mirrors();
+        self.parting.part_new(&mut self.switch, &self.edges, self.clock.now(), id);
         Ok(id)
     }
 
@@ -209,7 +219,7 @@ impl Ports {
     /// A filter is wrong; nothing is changed.
     pub fn set_bends(&mut self, name: &str, bends: &[Bend]) -> Result<()> {
         bends::check(bends)?;
-        if self.bends.is_empty() && !bends.is_empty() {
+        if self.bends.is_empty() && !bends.is_empty() && self.switch.replay().is_none() {
             let (switch, seed) = (&self.name, self.switch.fate_seed());
             log::info!(
                 "switch {switch}: impairments are drawn from seed={seed}; --switch {switch},seed={seed} repeats them"
@@ -227,6 +237,11 @@ impl Ports {
     /// Nothing is said of the port or listener called `name` any more.
     pub fn forget_bends(&mut self, name: &str) {
         self.bends.forget(name);
+    }
+
+    /// Whether anything is said of the port or listener called `name`.
+    pub fn has_bends(&self, name: &str) -> bool {
+        self.bends.has(name)
     }
 
     /// What the port called `name` suffers, as it is written.
@@ -276,87 +291,6 @@ impl Ports {
         }
     }
 
-    /// Starts a capture.
-    pub fn capture(&mut self, inlet: Inlet) {
-        let names = self.host_names();
-        let slots = self.edges.ids().filter_map(|id| Some((id, self.edges.slot(id)?)));
-        self.tap.add(&mut self.switch, inlet, slots, names);
-        self.watch_services();
-    }
-
-    /// Tells services whether they are captured.
-    fn watch_services(&self) {
-        let snap = self.tap.snap();
-        self.edges.channels().for_each(|(_, channel)| channel.watch(snap));
-    }
-
-    /// Captures into a file as long as there is a port of this name or, with an empty name, as long as the switch runs.
-    pub fn keep_capture(&mut self, port: &str, inlet: Inlet, running: Running) {
-        self.captures.push((port.to_owned(), inlet.number, running));
-        self.capture(inlet);
-    }
-
-    /// Completes the capture files of a removed port.
-    pub fn end_captures_of(&mut self, port: &str) {
-        while let Some(place) = self.captures.iter().position(|(name, ..)| name == port) {
-            let (_, number, running) = self.captures.swap_remove(place);
-            self.end_capture(number);
-            running.leave();
-        }
-    }
-
-    /// Ends the capture with this number.
-    pub fn end_capture(&mut self, number: u64) {
-        let names = self.host_names();
-        self.take_sights();
-        self.tap.remove(&mut self.switch, number, names);
-        self.watch_services();
-    }
-
-    /// Takes what services have seen for captures.
-    fn take_sights(&mut self) {
-        for (id, channel) in self.edges.channels() {
-            channel.take_seen().into_iter().for_each(|seen| self.tap.see(id, seen));
-        }
-    }
-
-    /// Ends all captures, which get the notes so far.
-    pub fn end_captures(&mut self) {
-        let names = if self.tap.is_on() { self.host_names() } else { Vec::new() };
-        self.tap.end(&mut self.switch, &names);
-    }
-
-    /// Hands over what was noted for captures.
-    pub fn hand_over_notes(&mut self) {
-        if self.tap.is_on() {
-            self.take_sights();
-            self.tap.hand_over(self.clock.now(), &mut self.switch);
-        }
-    }
-
-    /// The names of hosts: of ports that are a host, of programs, and of the holders of leases.
-    fn host_names(&self) -> Vec<(IpAddr, String)> {
-        let mut names = Vec::new();
-        for slot in self.edges.slots() {
-            let own = slot.origin.spec().map(|spec| spec.kind.own_addresses()).unwrap_or_default();
-            let own = own.into_iter().filter_map(|address| match address {
-                Address::Ip(addr) => Some(addr),
-                Address::Mac(_) => None,
-            });
-            names.extend(own.map(|addr| (addr, slot.name.clone())));
-            let shown = slot.edge().and_then(Edge::shown).unwrap_or_default();
-            let leases = shown.leases.iter().filter_map(|lease| Some((lease.addr.into(), lease.name.clone()?)));
-            names.extend(leases);
-        }
-        // What a program says that it has.
-        let known = self.switch.known(self.clock.now());
-        names.extend(known.filter_map(|known| {
-            let slot = self.edges.slot(known.port)?;
-            matches!(slot.origin, Origin::Given(_) | Origin::Apart(_)).then(|| (known.addr, slot.name.clone()))
-        }));
-        names
-    }
-
     /// Binds the port's own addresses from its specification, and the MAC address of its interface.
     fn bind_own(&mut self, id: PortId, spec: &PortSpec, mac: Option<Mac>) {
         let known = spec.kind.own_addresses().into_iter().chain(mac.map(Address::Mac));
@@ -366,6 +300,9 @@ impl Ports {
     /// Begins with a new edge: shows a service the isolated ports, and hears the kernel's news of an interface.
     fn begin_with(&mut self, id: PortId) {
         self.edges.note_ways_of_calling(id);
+        if self.switch.is_pulled(id) {
+            follow_carrier(&self.edges, id, false);
+        }
         let Some(edge) = self.edges.edge(id) else { return };
         if let Edge::Channel(channel) = edge {
             channel.show_isolated(self.isolated.clone());
@@ -488,7 +425,7 @@ impl Ports {
     /// tried every second.
     pub fn set_down(&mut self, id: PortId) {
         self.forget_rewrites(id);
-        if self.switch.is_up(id) {
+        if self.switch.is_linked(id) {
             self.switch.set_up(self.clock.now(), id, false);
             self.edges.tell_departure(id);
         }

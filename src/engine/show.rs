@@ -1,6 +1,7 @@
 //! How a switch shows itself: its ports with their state, their peers and their counters.
 
 use super::departed::Departed;
+use super::fates;
 use super::life::{Life, Wish};
 use super::links;
 use super::listeners::{ListenerSlot, Listeners};
@@ -34,8 +35,10 @@ pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Depart
         now: ports.clock.now(),
         radio: ports.switch.is_radio(),
         fdb: ports.switch.fdb_len(),
+        cuts: ports.parting.cuts(),
         ports: rows,
         left,
+        replay: ports.switch.replay().map(fates::status),
     }
 }
 
@@ -66,6 +69,8 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
         target: spec.filter(|_| listener.is_none()).map(|spec| spec.target()).unwrap_or_default(),
         mirrors: ports.mirrors_of(&slot.name),
         impairments: ports.bends_of(&slot.name),
+        set_down: state.pulled,
+        cuts: ports.parting.cuts_of(&slot.name),
         held: ports.switch.held(id),
         listener,
         attach,
@@ -79,6 +84,7 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
 pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
     match (&slot.life, slot.edge()) {
         (Life::Over(_), _) => "down",
+        _ if state.pulled => "down",
         (Life::Wished(_), _) | (_, None) => "waiting",
         (Life::Arriving(_), Some(edge)) => edge.waits_by(),
         (Life::Open(_), Some(edge)) if edge.link_is_down() => "down",
@@ -97,13 +103,19 @@ pub(super) fn listener(ports: &Ports, slot: &ListenerSlot) -> PortStatus {
     PortStatus {
         name: slot.spec.name.clone(),
         kind: slot.spec.kind.text().row().word,
-        state: if there.is_some() { "listening" } else { "waiting" },
+        state: match there {
+            Some(_) if ports.parting.is_down(&slot.spec.name) => "down",
+            Some(_) => "listening",
+            None => "waiting",
+        },
         peer,
         queued: 0,
         counters: slot.departed.clone(),
         target: slot.spec.target(),
         mirrors: ports.mirrors_of(&slot.spec.name),
         impairments: ports.bends_of(&slot.spec.name),
+        set_down: ports.parting.is_down(&slot.spec.name),
+        cuts: ports.parting.cuts_of(&slot.spec.name),
         held: [0; 2],
         listener: None,
         attach: there.map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
@@ -117,7 +129,8 @@ pub(super) fn listener(ports: &Ports, slot: &ListenerSlot) -> PortStatus {
 pub(super) fn states(ports: &Ports, listeners: &Listeners) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (_, slot) in listeners.iter() {
-        (&slot.spec.name, slot.life.there().is_some()).hash(&mut hasher);
+        let down = ports.parting.is_down(&slot.spec.name);
+        (&slot.spec.name, slot.life.there().is_some(), down).hash(&mut hasher);
     }
     for id in ports.switch.ports() {
         if let (Some(slot), Some(state)) = (ports.edges.slot(id), ports.switch.state(id)) {

@@ -4,6 +4,7 @@ use crate::config::Attach;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::service::report::{Figures, Leased};
+use crate::switch::Difference;
 use crate::time::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,10 @@ pub struct PortStatus {
     pub mirrors: Vec<String>,
     /// What bad lines do to its frames, as `tx.loss=1%` says it.
     pub impairments: Vec<String>,
+    /// It was set down, as if its cable were pulled, be it itself or its listener.
+    pub set_down: bool,
+    /// The ports that it is cut from: `from inst3`, or one way `inst1 to inst3`.
+    pub cuts: Vec<String>,
     /// Frames that these hold: on their way in, and on their way out.
     pub held: [usize; 2],
     /// The listener that it is a client of.
@@ -75,11 +80,29 @@ pub struct SwitchStatus {
     pub radio: bool,
     /// Addresses in its forwarding database, those included that are forgotten when their place is needed.
     pub fdb: usize,
+    /// What is cut from what, as it was written.
+    pub cuts: Vec<String>,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
     /// Removed ports, in their last state; those of one name and kind share a row, with the sum of their counters. The
     /// last 64 are kept.
     pub left: Vec<PortStatus>,
+    /// How far it is like the run that it replays, if it does.
+    pub replay: Option<ReplayStatus>,
+}
+
+/// How far a switch is like the run that it replays.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct ReplayStatus {
+    /// Frames whose fates were recorded.
+    pub frames: u64,
+    /// Fates that the recording has not.
+    pub missing: u64,
+    /// What was not the same, by `PORT WAY`.
+    pub differences: Vec<(String, Difference)>,
+    /// Ports and directions that were recorded and have not come, with how many frames these had.
+    pub absent: Vec<(String, u64)>,
 }
 
 impl SwitchStatus {

@@ -5,17 +5,15 @@
 //! over in one piece, which all captures share. The backlog of each capture is bounded in bytes ([`WAITING`]); a piece
 //! that finds no room is counted as missed, by that capture alone. Port names travel in order among the notes.
 
+use super::feed::{Feed, WAITING};
 use super::slot::PortSlot;
 use crate::capture::{Piece, PortNews, Sight};
 use crate::frame::PortId;
 use crate::port::channel::Seen;
 use crate::switch::{Notes, Switch, Tape, Wanted};
 use crate::time::{Duration, Instant};
-use crossbeam_channel::Sender;
-use mio::Waker;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 /// How long notes are gathered before they are handed over.
@@ -23,40 +21,23 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Bytes of frames, and notes, after which they are handed over at once.
 const PIECE_BYTES: usize = 256 * 1024;
 const PIECE_NOTES: usize = 4096;
-/// Bytes that may wait for a capture.
-pub(super) const WAITING: usize = 16 << 20;
 /// The cost of a note beside the bytes of its frame.
 const NOTE_COST: usize = std::mem::size_of::<crate::switch::Note>();
 /// The cost of the name of a port or a host.
 const NEWS_COST: usize = 512;
 
-/// The state of a capture that its thread shares with the switches.
-pub(super) struct Shared {
-    /// Bytes that wait for it.
-    pub waiting: AtomicUsize,
-    /// Frames that found no room.
-    pub missed: AtomicU64,
-    /// Inlets that there are.
-    pub inlets: AtomicUsize,
-    /// It was called, and has not looked yet.
-    pub called: AtomicBool,
-    pub waker: Waker,
-}
-
-/// The way to the thread of a capture. Its end comes when the last of them is dropped.
+/// The way to the thread of a capture.
+#[derive(Clone)]
 pub(super) struct Inlet {
     /// Its number, which no other has.
     pub number: u64,
     pub wanted: Wanted,
-    /// `None` only in the drop.
-    pieces: Option<Sender<Arc<Piece>>>,
-    shared: Arc<Shared>,
+    feed: Feed<Piece>,
 }
 
 impl Inlet {
-    pub fn new(number: u64, wanted: Wanted, pieces: Sender<Arc<Piece>>, shared: Arc<Shared>) -> Self {
-        shared.inlets.fetch_add(1, Ordering::Relaxed);
-        Self { number, wanted, pieces: Some(pieces), shared }
+    pub fn new(number: u64, wanted: Wanted, feed: Feed<Piece>) -> Self {
+        Self { number, wanted, feed }
     }
 
     /// Hands a piece over, or counts it as missed. False: the capture has ended.
@@ -64,51 +45,18 @@ impl Inlet {
     /// Port names have to arrive, or frames would be shown as another port's: of a piece that finds no room, the names
     /// alone are handed over. A capture without room even for these ends.
     fn offer(&self, piece: &Arc<Piece>) -> bool {
-        let waits = self.shared.waiting.load(Ordering::Relaxed);
-        if waits == 0 || waits + cost(piece) <= WAITING {
-            return self.send(piece.clone());
+        if self.feed.has_room(cost(piece)) {
+            return self.feed.send(piece.clone(), cost(piece));
         }
-        self.shared.missed.fetch_add(frames(piece), Ordering::Relaxed);
+        self.feed.miss(frames(piece));
         if piece.news.is_empty() && piece.names.is_empty() {
             return true;
         }
         let Piece { switch, epoch, .. } = **piece;
         let (news, names) = (piece.news.clone(), piece.names.clone());
         let bare = Piece { switch, epoch, news, names, ..Piece::default() };
-        waits + cost(&bare) <= 2 * WAITING && self.send(Arc::new(bare))
-    }
-
-    fn send(&self, piece: Arc<Piece>) -> bool {
-        let Some(pieces) = &self.pieces else { return false };
-        self.shared.waiting.fetch_add(cost(&piece), Ordering::Relaxed);
-        let sent = pieces.send(piece).is_ok();
-        if sent {
-            self.call();
-        }
-        sent
-    }
-
-    fn call(&self) {
-        if !self.shared.called.swap(true, Ordering::AcqRel) {
-            // The waker fails only when the thread has ended.
-            let _ = self.shared.waker.wake();
-        }
-    }
-}
-
-impl Clone for Inlet {
-    fn clone(&self) -> Self {
-        self.shared.inlets.fetch_add(1, Ordering::Relaxed);
-        Self { number: self.number, wanted: self.wanted, pieces: self.pieces.clone(), shared: self.shared.clone() }
-    }
-}
-
-impl Drop for Inlet {
-    fn drop(&mut self) {
-        self.pieces = None;
-        self.shared.inlets.fetch_sub(1, Ordering::AcqRel);
-        // Wakes the thread even if it was called before.
-        let _ = self.shared.waker.wake();
+        let cost = cost(&bare);
+        self.feed.waits() + cost <= 2 * WAITING && self.feed.send(Arc::new(bare), cost)
     }
 }
 
@@ -288,20 +236,14 @@ impl Tap {
 mod tests {
     use super::*;
     use crate::capture::pcapng::LinkType;
-    use mio::{Poll, Token};
+    use mio::{Poll, Token, Waker};
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn what_waits_is_bounded_and_names_are_not_lost() {
         let poll = Poll::new().unwrap();
-        let shared = Arc::new(Shared {
-            waiting: AtomicUsize::new(0),
-            missed: AtomicU64::new(0),
-            inlets: AtomicUsize::new(0),
-            called: AtomicBool::new(false),
-            waker: Waker::new(poll.registry(), Token(0)).unwrap(),
-        });
-        let (sender, pieces) = crossbeam_channel::unbounded();
-        let inlet = Inlet::new(0, Wanted { snap: 96, arrivals: true, copies: false }, sender, shared.clone());
+        let (feed, shared, pieces) = Feed::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let inlet = Inlet::new(0, Wanted { snap: 96, arrivals: true, copies: false }, feed);
         let mut piece = Piece::default();
         (piece.notes.bytes, piece.notes.missed) = (vec![0; 1 << 20], 5);
         let plain = Arc::new(piece.clone());

@@ -322,9 +322,9 @@ fn ports_that_come_and_go_leave_no_place_behind() {
     add(&mut engine, format!("unix:{}", dir.path().join("stays").display())).unwrap();
     for _ in 0..5 {
         add(&mut engine, format!("unix:{}", path.display())).unwrap();
-        engine.lives.remove_by_name("l").unwrap();
+        engine.lives.remove_by_name("l", false).unwrap();
         add(&mut engine, format!("unix:{},optional", path.join("not/there").display())).unwrap();
-        engine.lives.remove_by_name("there").unwrap();
+        engine.lives.remove_by_name("there", false).unwrap();
     }
     assert_eq!((engine.lives.listeners.iter().count(), engine.lives.ports.timers.next()), (1, None));
     // The one that has the place now is a listener as good as the first.

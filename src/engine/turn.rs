@@ -101,11 +101,13 @@ impl Engine {
 
     /// How long the next poll may wait.
     fn patience(&self) -> Option<Duration> {
-        let Ports { switch, edges, timers, clock, tap, .. } = &self.lives.ports;
+        let ports = &self.lives.ports;
+        let Ports { switch, edges, timers, clock, .. } = ports;
         if !edges.lists.ready.is_empty() || !edges.lists.flushing.is_empty() || switch.has_to_speak() {
             return Some(Duration::ZERO);
         }
-        let due = earliest(earliest(timers.next(), tap.due()), switch.poll_timeout()).map(|due| due - clock.now());
+        let due =
+            earliest(earliest(timers.next(), ports.notes_due()), switch.poll_timeout()).map(|due| due - clock.now());
         due.into_iter().chain(edges.due_in()).min()
     }
 
@@ -159,7 +161,12 @@ impl Engine {
                 Command::AddService(name, config, started, answer) => {
                     drop(answer.send(self.lives.add_service(&name, config, started)));
                 }
-                Command::RemovePort(name, answer) => drop(answer.send(self.lives.remove_by_name(&name))),
+                Command::RemovePort(name, comes_again, answer) => {
+                    drop(answer.send(self.lives.remove_by_name(&name, comes_again)));
+                }
+                Command::Knows(name, answer) => drop(answer.send(self.lives.knows(&name))),
+                Command::Cut(cut, answer) => drop(answer.send(self.lives.cut(cut))),
+                Command::Heal(ports, answer) => drop(answer.send(self.lives.heal(&ports))),
                 Command::Set(name, settings, answer) => drop(answer.send(self.lives.set(&name, settings))),
                 Command::Status(answer) => {
                     let status = self.lives.status();

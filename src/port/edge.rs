@@ -369,6 +369,23 @@ impl Edge {
         }
     }
 
+    /// Has the interface of a TAP lose its carrier, or have it again. What other kinds have behind them knows of no cable.
+    ///
+    /// # Errors
+    /// The kernel cannot.
+    pub fn set_carrier(&self, carrier: bool) -> std::io::Result<()> {
+        match self {
+            Self::Tap(edge) => Ok(edge.set_carrier(carrier)?),
+            Self::Packet(_) | Self::Ip(_) => Ok(()),
+            Self::Stream(_)
+            | Self::Sequenced(_)
+            | Self::UnixGram(_)
+            | Self::Udp(_)
+            | Self::Channel(_)
+            | Self::Serial(_) => Ok(()),
+        }
+    }
+
     /// Whether opening it created its interface, which then has to be created again when it is gone.
     pub fn made_its_interface(&self) -> bool {
         matches!(self, Self::Tap(edge) if edge.created())

@@ -184,6 +184,13 @@ pub fn tun_set_header(fd: impl AsFd) -> Result<(), Errno> {
     checked(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const size) }).map(drop)
 }
 
+/// Gives the interface a carrier, or takes it away (`TUNSETCARRIER`, since Linux 5.0).
+pub fn tun_set_carrier(fd: impl AsFd, carrier: bool) -> Result<(), Errno> {
+    let carrier = c_int::from(carrier);
+    // SAFETY: the argument is a pointer to an int that is only read.
+    checked(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TUNSETCARRIER, &raw const carrier) }).map(drop)
+}
+
 /// The hardware address of the TAP that `fd` is attached to (`SIOCGIFHWADDR`, which a TAP's descriptor answers).
 pub fn tun_mac(fd: impl AsFd) -> Result<Mac, Errno> {
     let mut request = request("")?;

@@ -210,6 +210,14 @@ impl Tap {
         &self.name
     }
 
+    /// Gives the interface a carrier, or takes it away, as a cable would.
+    ///
+    /// # Errors
+    /// The kernel cannot: it is older than Linux 5.0, or the interface was deleted.
+    pub fn set_carrier(&self, carrier: bool) -> std::result::Result<(), Errno> {
+        sys::tun_set_carrier(&self.fd, carrier)
+    }
+
     /// The interface's MAC address.
     pub fn mac(&self) -> Option<Mac> {
         sys::tun_mac(&self.fd).ok()

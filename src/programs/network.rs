@@ -229,8 +229,8 @@ impl Network {
     /// Removes a port, which may be gone already.
     pub fn remove(&mut self, switch: &str, port: &str) {
         let removed = match self {
-            Self::Own(own) => own.bridge.switch(switch).and_then(|switch| switch.remove_port(port)),
-            Self::Joined(client) => client.remove_port(port),
+            Self::Own(own) => own.bridge.switch(switch).and_then(|switch| switch.remove_port_for_now(port)),
+            Self::Joined(client) => client.remove_port_for_now(port),
         };
         removed.err().into_iter().for_each(|error| log::debug!("{error}"));
     }

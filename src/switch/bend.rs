@@ -70,11 +70,14 @@ impl Switch {
         let Some(port) = self.port_mut(id) else { return };
         match port.line(way) {
             Some(line) => line.set(impairment),
-            None if impairment.is_none() => return,
             None => {
-                let name = format!("{name}.{}", way.word());
                 let came = if way == Way::In { port.counters.rx_frames } else { port.counters.copies };
-                port.lines[way as usize] = Some(Box::new(Line::new(seed, &name, came, impairment)));
+                if impairment.is_none() && !self.replays(name, way) {
+                    return;
+                }
+                let mut line = Line::new(seed, &format!("{name}.{}", way.word()), came, impairment);
+                line.told = self.begin_telling(name, way, came);
+                self.put_line(id, way, Box::new(line));
             }
         }
         if !self.bent.contains(&id) {
@@ -109,9 +112,10 @@ impl Switch {
         !self.bent.is_empty() && self.next_held().is_some()
     }
 
-    /// Whether what comes from a port goes through a line, by [`Switch::arrive`].
+    /// Whether what comes from a port goes through a line, by [`Switch::arrive`]. While the port is down nothing gets so
+    /// far as its line.
     pub fn is_bent_in(&self, id: PortId) -> bool {
-        !self.bent.is_empty() && self.port(id).is_some_and(|port| port.lines[Way::In as usize].is_some())
+        !self.bent.is_empty() && self.port(id).is_some_and(|port| port.up && port.lines[Way::In as usize].is_some())
     }
 
     /// Puts the frames of `batch` from index `from` on, all of which came in by `id`, through its line.
@@ -141,11 +145,11 @@ impl Switch {
         let line = self.port_mut(id).and_then(|port| port.lines[Way::In as usize].take());
         if let Some(mut line) = line {
             for (frame, bytes) in Outgoing::rest_of(&came, 0).frames() {
-                let Verdict { first, second } = line.judge(now, bytes);
-                for fate in [Some(first), second].into_iter().flatten() {
-                    if let Err(reason) = self.let_in(now, fate, &mut line, frame, bytes, batch) {
-                        self.turn_away(id, reason, frame, bytes);
-                    }
+                let Verdict { first, second } = self.judge(id, Way::In, &mut line, bytes);
+                for (copy, fate) in [Some(first), second].into_iter().flatten().enumerate() {
+                    let ended = self.let_in(now, fate, &mut line, frame, bytes, batch).err();
+                    self.note_fate(&line, copy > 0, fate, ended.is_some(), bytes);
+                    ended.into_iter().for_each(|reason| self.turn_away(id, reason, frame, bytes));
                 }
             }
             self.put_line(id, Way::In, line);
@@ -192,13 +196,12 @@ impl Switch {
     #[cold]
     pub(super) fn bend_out(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
         let Some(mut line) = self.port_mut(id).and_then(|port| port.lines[Way::Out as usize].take()) else { return };
-        let now = self.now;
         let [lost, full] = Way::Out.reasons();
         let mut passed = self.bending.take().unwrap_or_else(|| Batch::new(BEND_ROOM));
         passed.clear();
         for (frame, bytes) in out.frames() {
-            let Verdict { first, second } = line.judge(now, bytes);
-            for fate in [Some(first), second].into_iter().flatten() {
+            let Verdict { first, second } = self.judge(id, Way::Out, &mut line, bytes);
+            for (copy, fate) in [Some(first), second].into_iter().flatten().enumerate() {
                 let ended = match fate {
                     Fate::Lost => Some(lost),
                     Fate::Full => Some(full),
@@ -218,6 +221,7 @@ impl Switch {
                         None
                     }
                 };
+                self.note_fate(&line, copy > 0, fate, ended.is_some(), bytes);
                 match (ended, self.port_mut(id)) {
                     (Some(reason), _) => self.drop_copy(id, reason, frame, bytes),
                     (None, Some(port)) => port.counters.copies += 1,
@@ -298,8 +302,8 @@ impl Switch {
         self.send_due(now, &mut Nobody);
     }
 
-    /// Drops what is held on the ways of a port.
-    pub(super) fn drop_held(&mut self, id: PortId, reason: DropReason) {
+    /// Drops what is held on the ways of a port, for the reason of each way.
+    pub(super) fn drop_held(&mut self, id: PortId, reasons: [DropReason; 2]) {
         for way in Way::BOTH {
             let Some(mut line) = self.port_mut(id).and_then(|port| port.lines[way as usize].take()) else { continue };
             let mut held = Batch::new(PREFIX + MAX_FRAME);
@@ -307,8 +311,9 @@ impl Switch {
                 held.clear();
                 held.push(bytes, ingress, Offload::NONE);
                 let Some(frame) = held.frames().first() else { continue };
+                let reason = reasons[way as usize];
                 match way {
-                    Way::In => self.turn_away(id, DropReason::IngressDown, frame, bytes),
+                    Way::In => self.turn_away(id, reason, frame, bytes),
                     Way::Out => {
                         self.counters_mut(id).into_iter().for_each(|counters| counters.count(reason, 1));
                         self.note_lost(id, reason, frame, bytes);
@@ -322,7 +327,7 @@ impl Switch {
 
     /// A port goes, and what is held on its ways.
     pub(super) fn straighten(&mut self, id: PortId, reason: DropReason) {
-        self.drop_held(id, reason);
+        self.drop_held(id, [DropReason::IngressDown, reason]);
         self.bent.retain(|&bent| bent != id);
     }
 }

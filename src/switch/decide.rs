@@ -8,7 +8,6 @@
 
 use super::fdb::{Key, Learned, tick};
 use super::flap::Found;
-use super::guard::Refused;
 use super::trace::{Step, Witness};
 use super::{Event, Flap, Switch, fits};
 use crate::counters::DropReason;
@@ -114,7 +113,8 @@ impl Switch {
         self.ahead = ahead;
     }
 
-    /// Fills `ahead` for each frame of a block.
+    /// Fills `ahead` for each frame of a block. Not inlined, so that the loop that decides has the registers.
+    #[inline(never)]
     fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead]) {
         let mut last = None;
         let mut before = NOTHING_AHEAD;
@@ -158,7 +158,7 @@ impl Switch {
         let Some(port) = self.port(frame.ingress) else { return Verdict::Drop(DropReason::Malformed) };
         let (learn, isolate, mtu) = (port.config.learn, port.config.isolate, port.config.mtu);
         if !port.up {
-            return Verdict::Drop(DropReason::IngressDown);
+            return Verdict::Drop(port.down_reasons()[0]);
         }
         if bytes.len() < MIN_FRAME {
             return Verdict::Drop(DropReason::Malformed);
@@ -170,14 +170,7 @@ impl Switch {
         if dst.is_reserved_group() {
             return Verdict::Drop(DropReason::ReservedGroup);
         }
-        if self.guard.is_on()
-            && let Err(claim) = self.pass_guard::<W>(frame.ingress, bytes)
-        {
-            if W::DRY {
-                witness.see(|| claim.into());
-            } else {
-                self.note_claim(now, claim);
-            }
+        if self.guard.is_on() && !self.passes_guard(now, frame.ingress, bytes, witness) {
             return Verdict::Drop(DropReason::Guarded);
         }
         if learn && !src.is_group() && !src.is_nobodys() {
@@ -218,10 +211,16 @@ impl Switch {
         }
     }
 
-    /// The guard's check of a frame, which notes its claims unless the run is dry.
-    #[inline(always)]
-    fn pass_guard<W: Witness>(&mut self, ingress: PortId, bytes: &[u8]) -> Result<(), Refused> {
-        if W::DRY { self.guard.judge(ingress, bytes).map(drop) } else { self.guard.check(ingress, bytes) }
+    /// The guard's check of a frame, whose claims it notes unless the run is dry. Not inlined: most switches have no guard.
+    #[inline(never)]
+    fn passes_guard<W: Witness>(&mut self, now: Instant, ingress: PortId, bytes: &[u8], witness: &mut W) -> bool {
+        let passed = if W::DRY { self.guard.judge(ingress, bytes).map(drop) } else { self.guard.check(ingress, bytes) };
+        match passed {
+            Ok(()) => return true,
+            Err(claim) if W::DRY => witness.see(|| claim.into()),
+            Err(claim) => self.note_claim(now, claim),
+        }
+        false
     }
 
     /// The destination is unknown. If the station has left, its successor is asked for, even if no other port is up: it
@@ -239,12 +238,22 @@ impl Switch {
     }
 
     /// False when there was no room for it.
+    #[inline(always)]
     fn learn(&mut self, now: Instant, tick: u32, port: PortId, ahead: &Ahead) -> bool {
-        let learned = self.fdb.learn(ahead.src, ahead.src_hash, port, tick);
+        match self.fdb.learn(ahead.src, ahead.src_hash, port, tick) {
+            Learned::Known | Learned::New => true,
+            learned => self.tell_learned(now, port, ahead.src, learned),
+        }
+    }
+
+    /// Tells of a station that moved, or for which there was no room. The same answer.
+    #[cold]
+    #[inline(never)]
+    fn tell_learned(&mut self, now: Instant, port: PortId, src: Key, learned: Learned) -> bool {
         match learned {
             Learned::Known | Learned::New => {}
             Learned::Moved { from } => {
-                let flap = Flap { mac: ahead.src.mac(), from, to: port };
+                let flap = Flap { mac: src.mac(), from, to: port };
                 if let Some(found) = self.watch.moved(now, flap) {
                     self.tell(match found {
                         Found::One(flap) => Event::Flapping(flap),

@@ -105,7 +105,7 @@ impl Switch {
     pub(super) fn send_plan(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
         let mut plan = std::mem::take(&mut self.plan);
         let mut picks = std::mem::take(&mut self.picks);
-        if plan.flood.is_empty() && self.mirrors.is_empty() {
+        if plan.flood.is_empty() && !self.is_edited {
             for port in plan.touched.drain(..) {
                 let list = &mut plan.unicast[port.index()];
                 // What is for everybody in range pauses nobody, as a flood.
@@ -120,7 +120,7 @@ impl Switch {
                 let up = self.ports[index].as_ref().is_some_and(|port| port.up);
                 let flood: &[u32] = if up { &plan.flood } else { &[] };
                 merge(list, flood, |frame| self.floods_to(port, batch, frame), &mut picks);
-                plan.mirrored.get_mut(index).into_iter().for_each(|more| unite(&mut picks, more));
+                self.mirrored.get_mut(index).into_iter().for_each(|more| unite(&mut picks, more));
                 if !picks.is_empty() {
                     self.send(now, port, batch, &picks, list, edges);
                 }
@@ -135,8 +135,8 @@ impl Switch {
 
     pub(super) fn floods_to(&self, port: PortId, batch: &Batch, frame: u32) -> bool {
         let ingress = batch.frames()[frame as usize].ingress;
-        let isolated = |id| self.port(id).is_some_and(|port| port.config.isolate);
-        ingress != port && !(isolated(port) && isolated(ingress))
+        let parted = |id| self.port(id).is_some_and(|port| port.parted);
+        ingress != port && !(parted(port) && parted(ingress) && self.are_parted(ingress, port))
     }
 
     /// Sends the frames `picks` of `batch`, of which those in `unicast` are for this port alone.
@@ -190,8 +190,9 @@ impl Switch {
         let frames = out.len() as u64;
         port.counters.copies += new;
         if !port.up {
-            port.counters.count(DropReason::LinkDown, frames);
-            return out.frames().for_each(|(frame, bytes)| self.note_lost(id, DropReason::LinkDown, frame, bytes));
+            let [_, reason] = port.down_reasons();
+            port.counters.count(reason, frames);
+            return out.frames().for_each(|(frame, bytes)| self.note_lost(id, reason, frame, bytes));
         }
         let mut rest = out;
         if port.is_free() {
@@ -454,7 +455,7 @@ impl Switch {
     }
 
     /// After a queue became shorter: if it is low, nobody has to wait for it any more.
-    fn relax(&mut self, id: PortId) {
+    pub(super) fn relax(&mut self, id: PortId) {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
         let is_low = port.queue.is_low(&self.memory);
         let drained = port.stalled && (is_low || port.is_worth_waiting());
@@ -487,7 +488,7 @@ impl Switch {
     /// Drops what waits for any port: the switch is about to end, and its last counters leave no copy out.
     pub fn discard_queues(&mut self) {
         for index in 0..self.ports.len() {
-            self.drop_held(PortId(index as u16), DropReason::Removed);
+            self.drop_held(PortId(index as u16), [DropReason::IngressDown, DropReason::Removed]);
             self.empty_queue(PortId(index as u16), DropReason::Removed);
         }
     }

@@ -444,8 +444,7 @@ impl Switch {
 
     /// Whether frames pass from a port to another one.
     fn may_pass(&self, from: PortId, to: PortId) -> bool {
-        let (Some(from), Some(to)) = (self.port(from), self.port(to)) else { return false };
-        from.up && to.up && !(from.config.isolate && to.config.isolate)
+        self.is_up(from) && self.is_up(to) && !self.are_parted(from, to)
     }
 
     /// Asks for the successor of a station that has left, in the name of the sender of a frame to it.
@@ -494,8 +493,8 @@ impl Switch {
                 Some(port) => self.plan.send(0..1, port),
                 None => self.plan.flood(0..1),
             }
-            if !self.mirrors.is_empty() {
-                self.mirror(&batch, false);
+            if self.is_edited {
+                self.edit_plan(&batch, false);
             }
             self.send_plan(now, &batch, edges);
         }

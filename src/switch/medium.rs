@@ -218,8 +218,9 @@ impl Switch {
             1..=MAX_RADIO_FRAME => {}
             _ => return Some(DropReason::Oversize),
         }
-        if !self.port(frame.ingress)?.up {
-            return Some(DropReason::IngressDown);
+        let sender = self.port(frame.ingress)?;
+        if !sender.up {
+            return Some(sender.down_reasons()[0]);
         }
         let begun = medium.begin(now, frame.ingress, frame.len())?;
         let mut reached = false;

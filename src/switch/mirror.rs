@@ -6,7 +6,7 @@
 //! is mirrored too, as far as it is one. Copies for monitors pause nobody, and are counted as any others. Without mirrors a
 //! batch costs one check.
 
-use super::{Plan, Switch};
+use super::Switch;
 use crate::frame::{Batch, PortId};
 use crate::limits::MIN_FRAME;
 
@@ -30,6 +30,7 @@ impl Switch {
         mirrors.sort_unstable();
         mirrors.dedup();
         self.mirrors = mirrors;
+        self.note_edits();
     }
 
     /// Whether any monitor gets copies.
@@ -39,34 +40,30 @@ impl Switch {
 
     /// Adds copies for monitors to the plan for `batch`; of what came in only if it `came` in, and is not said in the name
     /// of stations.
-    #[cold]
     pub(super) fn mirror(&mut self, batch: &Batch, came: bool) {
-        let mut plan = std::mem::take(&mut self.plan);
-        plan.mirrored.resize_with(self.ports.len(), Vec::new);
+        let mut mirrored = std::mem::take(&mut self.mirrored);
+        mirrored.resize_with(self.ports.len(), Vec::new);
         for of_one in self.mirrors.chunk_by(|one, other| one.monitor == other.monitor) {
             let Some(monitor) = of_one.first().map(|it| it.monitor) else { continue };
-            let Some(list) = plan.mirrored.get_mut(monitor.index()) else { continue };
-            let mut list = std::mem::take(list);
+            let Some(list) = mirrored.get_mut(monitor.index()) else { continue };
             if self.is_up(monitor) {
-                let is_for = |number: &u32| of_one.iter().any(|it| self.shows(it, &plan, batch, *number, came));
+                let is_for = |number: &u32| of_one.iter().any(|it| self.shows(it, batch, *number, came));
                 list.extend((0..batch.frames().len() as u32).filter(is_for));
             }
-            if let Some(place) = plan.mirrored.get_mut(monitor.index()) {
-                *place = list;
-            }
         }
-        self.plan = plan;
+        self.mirrored = mirrored;
     }
 
     /// Whether a frame of `batch` is for a monitor by this mirror.
-    fn shows(&self, mirror: &Mirror, plan: &Plan, batch: &Batch, number: u32, came: bool) -> bool {
+    fn shows(&self, mirror: &Mirror, batch: &Batch, number: u32, came: bool) -> bool {
         let Some(frame) = batch.frames().get(number as usize) else { return false };
         if frame.ingress == mirror.monitor || frame.len() < MIN_FRAME || !self.is_up(mirror.source) {
             return false;
         }
         let goes_there = || {
-            let own = plan.unicast.get(mirror.source.index()).is_some_and(|list| list.binary_search(&number).is_ok());
-            own || plan.flood.binary_search(&number).is_ok() && self.floods_to(mirror.source, batch, number)
+            let own =
+                self.plan.unicast.get(mirror.source.index()).is_some_and(|list| list.binary_search(&number).is_ok());
+            own || self.plan.flood.binary_search(&number).is_ok() && self.floods_to(mirror.source, batch, number)
         };
         came && mirror.rx && frame.ingress == mirror.source || mirror.tx && goes_there()
     }

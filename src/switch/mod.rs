@@ -17,8 +17,10 @@
 //! every frame passes through its egress port's queue.
 
 mod bend;
+mod cut;
 mod decide;
 mod egress;
+mod fates;
 mod fdb;
 mod finish;
 mod flap;
@@ -32,13 +34,17 @@ mod mirror;
 mod plan;
 mod port;
 mod queue;
+mod replay;
 mod tape;
 mod trace;
 mod twice;
 mod unread;
+mod updown;
 
 pub use bend::Way;
+pub use cut::{Cut, Group};
 pub use egress::{Flush, Taken, Transmit};
+pub use fates::{Became, FateNote, FateNoted, Journal};
 pub use fdb::{Entry, FdbLimits, Scan, Scanned};
 pub use flap::Flap;
 pub use guard::{Address, Claim};
@@ -48,6 +54,7 @@ pub use known::Known;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use mirror::Mirror;
 pub use port::{PortConfig, PortState};
+pub use replay::{Difference, FRAMES_MAX, Replay, Unlike};
 #[cfg(test)]
 pub(crate) use tape::Noted;
 pub(crate) use tape::{Note, Notes, Tape, Wanted};
@@ -141,6 +148,17 @@ pub enum Event {
     Stalled(PortId),
     /// It reads again.
     Drained(PortId),
+    /// A frame is not what it was in the run that is replayed. Said once for each direction of a port, and way how.
+    Unlike {
+        /// The port.
+        port: PortId,
+        /// The direction.
+        way: Way,
+        /// The frame.
+        number: u64,
+        /// How.
+        how: Unlike,
+    },
 }
 
 /// A learning bridge. See the head of the file.
@@ -170,12 +188,22 @@ pub struct Switch {
     tape: Option<Box<Tape>>,
     /// What monitors get, by monitor.
     mirrors: Vec<Mirror>,
+    /// Frames of the present batch that a monitor gets beside its own, by its port; of ports beyond there are none.
+    mirrored: Vec<Vec<u32>>,
+    /// Ports that are cut from each other.
+    cuts: Vec<Cut>,
+    /// There are mirrors or cuts, so that a plan is looked through before it is sent.
+    is_edited: bool,
     /// Ports with impairments.
     bent: Vec<PortId>,
     /// Frames on their way through impairments.
     bending: Option<Batch>,
     /// Decides what impairments do.
     fate_seed: u64,
+    /// What they did, where that is noted.
+    journal: Option<Box<fates::Journal>>,
+    /// What they are to do, where an earlier run is replayed.
+    replay: Option<Box<Replay>>,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -213,9 +241,14 @@ impl Switch {
             memory: Memory::new(config.queue_limit),
             tape: None,
             mirrors: Vec::new(),
+            mirrored: Vec::new(),
+            cuts: Vec::new(),
+            is_edited: false,
             bent: Vec::new(),
             bending: None,
             fate_seed: config.fate_seed,
+            journal: None,
+            replay: None,
             up: 0,
             up_open: 0,
             congested: Vec::new(),
@@ -261,6 +294,7 @@ impl Switch {
         self.empty_queue(id, DropReason::Removed);
         self.forget_unread(id);
         self.count_up(id, false);
+        self.forget_cuts_of(id);
         self.watch.forget_port(id);
         self.fdb.remove_port(id, now);
         self.guard.remove_port(id);
@@ -270,20 +304,10 @@ impl Switch {
         }
         self.resumed.retain(|&port| port != id);
         self.mirrors.retain(|it| it.monitor != id && it.source != id);
+        self.note_edits();
         let port = self.ports.get_mut(id.index())?.take()?;
         self.unused.push(Reverse(id));
         Some(port.counters)
-    }
-
-    /// Sets a port up or down. Frames from a port that is down are dropped; going down clears its stations and its
-    /// queue.
-    pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
-        if self.count_up(id, up) && !up {
-            self.set_time(now);
-            self.drop_held(id, DropReason::LinkDown);
-            self.empty_queue(id, DropReason::LinkDown);
-            self.flush_port(now, id);
-        }
     }
 
     /// Sets the abilities of a port whose peer has come: see [`PortConfig::pausable`] and [`PortConfig::offload`].
@@ -291,36 +315,6 @@ impl Switch {
         if let Some(port) = self.port_mut(id) {
             (port.config.pausable, port.config.offload) = (pausable, offload);
         }
-    }
-
-    /// Whether a port is up.
-    pub fn is_up(&self, id: PortId) -> bool {
-        self.port(id).is_some_and(|port| port.up)
-    }
-
-    /// Forgets the stations of a port, which stays as it is.
-    pub fn flush_port(&mut self, now: Instant, id: PortId) {
-        if self.port(id).is_some() {
-            self.fdb.flush_port(id, now);
-            self.guard.flush_port(id);
-            self.hosts.answers.remove_port(id);
-        }
-    }
-
-    /// Keeps the sums of ports that are up. True when this is a change.
-    fn count_up(&mut self, id: PortId, up: bool) -> bool {
-        let Some(port) = self.port_mut(id).filter(|port| port.up != up) else { return false };
-        port.up = up;
-        port.blocked = false;
-        let open = usize::from(!port.config.isolate);
-        if up {
-            self.up += 1;
-            self.up_open += open;
-        } else {
-            self.up -= 1;
-            self.up_open -= open;
-        }
-        true
     }
 
     fn port_mut(&mut self, id: PortId) -> Option<&mut Port> {
@@ -445,8 +439,8 @@ impl Switch {
         if self.tape.is_some() {
             self.note_arrivals(now, batch);
         }
-        if !self.mirrors.is_empty() {
-            self.mirror(batch, true);
+        if self.is_edited {
+            self.edit_plan(batch, true);
         }
         self.send_plan(now, batch, edges);
     }

@@ -13,8 +13,6 @@ pub struct Plan {
     /// Ports whose unicast list is not empty, in the order in which they were met.
     pub(super) touched: Vec<PortId>,
     pub(super) flood: Vec<u32>,
-    /// Frames that a monitor gets beside its own, by its port; of ports beyond there are none.
-    pub(super) mirrored: Vec<Vec<u32>>,
 }
 
 impl Plan {

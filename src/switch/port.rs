@@ -69,6 +69,8 @@ impl PortConfig {
 pub struct PortState {
     /// It takes part.
     pub up: bool,
+    /// It was set down: see [`Switch::pull`](super::Switch::pull).
+    pub pulled: bool,
     /// Frames that wait for it.
     pub queued: usize,
     /// Its peer does not read; frames for it are dropped until it does.
@@ -86,7 +88,14 @@ pub struct Pace {
 
 pub(super) struct Port {
     pub config: PortConfig,
+    /// It takes part: its link is there, and was not set down.
     pub up: bool,
+    /// Its link is there.
+    pub linked: bool,
+    /// It was set down, as if its cable were pulled.
+    pub pulled: bool,
+    /// There may be ports that it is parted from: it is isolated, or in a cut.
+    pub parted: bool,
     pub counters: Counters,
     pub queue: Queue,
     /// Its descriptor took no more; nothing is sent until it is writable.
@@ -116,8 +125,11 @@ impl Port {
     pub fn new(config: PortConfig) -> Self {
         Self {
             queue: Queue::new(config.queue.max(1)),
+            parted: config.isolate,
             config,
             up: true,
+            linked: true,
+            pulled: false,
             counters: Counters::default(),
             blocked: false,
             paused_for: None,
@@ -131,6 +143,14 @@ impl Port {
             is_unread: false,
             told_full: false,
             lines: [None, None],
+        }
+    }
+
+    /// Why frames end while it is down: on their way in, and on their way out.
+    pub fn down_reasons(&self) -> [DropReason; 2] {
+        match self.pulled {
+            true => [DropReason::RxDown, DropReason::TxDown],
+            false => [DropReason::IngressDown, DropReason::LinkDown],
         }
     }
 
@@ -175,7 +195,13 @@ impl Port {
     }
 
     pub fn state(&self) -> PortState {
-        PortState { up: self.up, queued: self.queue.len(), stalled: self.stalled, paused: self.paused_for.is_some() }
+        PortState {
+            up: self.up,
+            pulled: self.pulled,
+            queued: self.queue.len(),
+            stalled: self.stalled,
+            paused: self.paused_for.is_some(),
+        }
     }
 }
 

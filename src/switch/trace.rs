@@ -239,7 +239,7 @@ impl Switch {
             self.plan.unicast.get_mut(port.index()).into_iter().for_each(Vec::clear);
         }
         self.plan.flood.clear();
-        let lists = self.plan.mirrored.iter_mut().enumerate();
+        let lists = self.mirrored.iter_mut().enumerate();
         lists.filter_map(|(index, list)| list.pop().map(|_| PortId(index as u16))).collect()
     }
 

@@ -172,7 +172,7 @@ fn each_bridge_has_a_name_of_its_own() {
     lab.refused(
         &["up", bench.to_str().unwrap(), "--name", "lab"],
         1,
-        "hint: join it: --join lab; or choose another name",
+        "hint: for a program on it: zbridge run --join lab -- PROGRAM",
     );
 
     // what a killed one leaves behind blocks nobody

@@ -19,7 +19,7 @@ use crate::counters::DropReason;
 use crate::error::Result;
 use test::{Frame, Test};
 
-pub use test::is_port;
+pub use crate::config::value::is_port;
 
 /// The longest filter.
 pub const FILTER_BYTES: usize = 4096;

@@ -1,6 +1,7 @@
 //! What a filter asks of a frame. Every question gives `None` where the frame is too short for it.
 
 use super::Seen;
+use crate::config::value::is_port;
 use crate::counters::DropReason;
 use crate::wire::Mac;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -354,9 +355,4 @@ impl Test {
             Self::In(_) | Self::Out(_) | Self::Drop(_) | Self::Compare(..) => Some(false),
         }
     }
-}
-
-/// Whether `port` is the one that is called `wanted`, or a client of that listener.
-pub fn is_port(port: &str, wanted: &str) -> bool {
-    port.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
 }

@@ -184,6 +184,12 @@ pub static COMMON: &[KeyRow] = &[
         summary: "start without it if it cannot be opened, and try again",
     },
     KeyRow {
+        word: "down",
+        value: None,
+        repeatable: false,
+        summary: "set down from the start, as if its cable were pulled, until `zbridge set NAME up`",
+    },
+    KeyRow {
         word: "capture",
         value: Some("FILE"),
         repeatable: false,

@@ -9,6 +9,7 @@ use super::captures::Captured;
 use super::details;
 use super::drops;
 use super::entries::{Reading, Want};
+use super::parting;
 use super::rates::Rates;
 use super::session::{Session, WAITS, Wait};
 use super::trace;
@@ -17,11 +18,11 @@ use crate::capture::Wish;
 use crate::capture::filter::Filter;
 use crate::config::grammar::{nearest, nearest_of};
 use crate::config::text::shell;
-use crate::config::{PortSpec, settings};
+use crate::config::{Cut, PortSpec, settings};
 use crate::control::openmetrics;
 use crate::control::{
     Added, AddressInfo, AttachInfo, Command, FlapInfo, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES,
-    PortInfo, RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
+    PortInfo, RadioInfo, RadioLinkInfo, ReplayInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
 };
 use crate::engine::command::{Handle, NamedFlap, NamedKnown};
 use crate::engine::fdb::NamedEntry;
@@ -106,7 +107,8 @@ pub enum Told {
     Abnormal,
 }
 
-fn done(answer: &impl Serialize) -> Result<Outcome> {
+/// A command that is done, with its answer.
+pub fn done(answer: &impl Serialize) -> Result<Outcome> {
     value(answer).map(Outcome::Done)
 }
 
@@ -122,8 +124,10 @@ impl Answerer {
         match command {
             Command::Status => done(&self.status(now)),
             Command::PortAdd { spec, fd, lifetime } => self.add(&spec, fd, lifetime, session),
-            Command::PortDel { port } => self.remove(&port, session),
+            Command::PortDel { port, for_now } => self.remove(&port, for_now, session),
             Command::Set { port, settings } => self.set(&port, &settings, session),
+            Command::Cut { ports, from, one_way } => parting::cut(self, &Cut::new(&ports, &from, one_way)?, session),
+            Command::Heal { ports } => parting::heal(self, &ports, session),
             Command::Fdb { switch, after } => {
                 let want = Want::new(Asker { session: session.number, id }, switch, after)?;
                 want.switch().map(|name| self.switch(name)).transpose()?;
@@ -229,7 +233,7 @@ impl Answerer {
     }
 
     /// The switch that has a port of this name.
-    fn switch_of(&self, port: &str) -> Option<&Handle> {
+    pub fn switch_of(&self, port: &str) -> Option<&Handle> {
         let has = |handle: &&Handle| {
             handle.status().is_ok_and(|status| status.ports.iter().any(|status| status.name == port))
         };
@@ -273,9 +277,9 @@ impl Answerer {
         Ok(Opening { all: self.opening.clone(), name: name.to_owned() })
     }
 
-    fn remove(&self, port: &str, session: &mut Session) -> Result<Outcome> {
+    fn remove(&self, port: &str, for_now: bool, session: &mut Session) -> Result<Outcome> {
         let Some(handle) = self.switch_of(port) else { return Err(self.no_port(port)) };
-        handle.remove_port(port)?;
+        if for_now { handle.remove_port_for_now(port) } else { handle.remove_port(port) }?;
         session.ports.retain(|(switch, name)| switch != handle.name() || name != port);
         log::info!("{port}: removed by {}", session.who);
         done(&serde_json::json!({}))
@@ -321,7 +325,8 @@ impl Answerer {
         Ok(Outcome::Taken)
     }
 
-    fn no_port(&self, port: &str) -> Error {
+    /// The error that there is no such port.
+    pub fn no_port(&self, port: &str) -> Error {
         let names: Vec<String> = self.ports().map(|port| port.name).collect();
         let error = Error::new(Class::NoObject, format!("no port is named {port}"));
         if names.is_empty() {
@@ -333,7 +338,7 @@ impl Answerer {
     /// Removes the ports that `session` had added for its lifetime.
     pub fn leave(&self, session: &Session) {
         for (switch, port) in &session.ports {
-            if self.switch(switch).and_then(|handle| handle.remove_port(port)).is_ok() {
+            if self.switch(switch).and_then(|handle| handle.remove_port_for_now(port)).is_ok() {
                 log::info!("{port}: removed, as {} has left", session.who);
             }
         }
@@ -423,7 +428,12 @@ fn switch_info(
         name: status.name.clone(),
         trouble,
         fdb: status.fdb as u64,
+        cuts: status.cuts.clone(),
         ports: status.ports.iter().enumerate().map(port).collect(),
+        replay: status
+            .replay
+            .as_ref()
+            .map(|replay| ReplayInfo::new((replay.frames, replay.missing), &replay.differences, &replay.absent)),
     }
 }
 
@@ -454,6 +464,8 @@ fn port_info(status: &PortStatus) -> PortInfo {
         target: status.target.clone(),
         mirrors: status.mirrors.clone(),
         impairments: status.impairments.clone(),
+        set_down: status.set_down,
+        cuts: status.cuts.clone(),
         held_in: status.held[0] as u64,
         held_out: status.held[1] as u64,
         kind: status.kind.to_owned(),

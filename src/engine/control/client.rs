@@ -2,10 +2,11 @@
 
 use super::place::{DEFAULT_NAME, directories, of_others, socket_of, sockets};
 use super::stranger;
+use crate::config::Cut;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
-    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo, hex, print,
+    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, HealedInfo, InstancesInfo, Lifetime,
+    Lines, PROTOCOL, REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo, hex, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -279,7 +280,17 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub fn remove_port(&mut self, port: &str) -> Result<()> {
-        self.request(Command::PortDel { port: port.to_owned() }).map(|_: serde_json::Value| ())
+        let command = Command::PortDel { port: port.to_owned(), for_now: false };
+        self.request(command).map(|_: serde_json::Value| ())
+    }
+
+    /// The same for a port whose program may be started again: what was set of it applies to the next of this name.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub(crate) fn remove_port_for_now(&mut self, port: &str) -> Result<()> {
+        let command = Command::PortDel { port: port.to_owned(), for_now: true };
+        self.request(command).map(|_: serde_json::Value| ())
     }
 
     /// Its switches and their ports.
@@ -314,6 +325,24 @@ impl Client {
     pub fn set(&mut self, port: &str, settings: &[String]) -> Result<()> {
         let command = Command::Set { port: port.to_owned(), settings: settings.to_vec() };
         self.request(command).map(|_: serde_json::Value| ())
+    }
+
+    /// Cuts ports from each other, those that come later under these names too.
+    ///
+    /// # Errors
+    /// A port is not known; they are on different switches.
+    pub fn cut(&mut self, cut: &Cut) -> Result<()> {
+        let (ports, from, one_way) = cut.groups();
+        self.request(Command::Cut { ports, from, one_way }).map(|_: serde_json::Value| ())
+    }
+
+    /// Ends all cuts, or takes these ports out of them. Gives the cuts that this was about.
+    ///
+    /// # Errors
+    /// A port is not known.
+    pub fn heal(&mut self, ports: &[String]) -> Result<Vec<String>> {
+        let healed: HealedInfo = self.request(Command::Heal { ports: ports.to_vec() })?;
+        Ok(healed.healed)
     }
 
     /// Its data on stations beyond its forwarding databases.

@@ -42,6 +42,7 @@ mod details;
 mod drops;
 mod entries;
 mod metrics;
+mod parting;
 mod place;
 mod rates;
 mod server;

@@ -89,7 +89,8 @@ mod tests {
         let mut counters = Counters::default();
         counters.received(frames, 100 * frames);
         let port = PortInfo { name: "a".into(), ..PortInfo::counted(&counters, 0) };
-        let mut switches = [SwitchInfo { name: "s".into(), trouble: None, fdb: 0, ports: vec![port] }];
+        let mut switches =
+            [SwitchInfo { name: "s".into(), trouble: None, fdb: 0, cuts: Vec::new(), ports: vec![port], replay: None }];
         let ages = HashMap::from([(("s".to_owned(), "a".to_owned()), Duration::from_secs(100))]);
         let now = Instant::ZERO + Duration::from_millis(millis);
         rates.fill_in(now, &mut switches, &ages);

@@ -1,4 +1,4 @@
-//! The sink of a capture: a file, a FIFO, or the socket of the client that asked for it.
+//! The sink of a capture, or of fates: a file, a FIFO, or the socket of the client that asked for it.
 //!
 //! A file always ends with a whole block: when the disk is full, a partial block is truncated away. That is logged once
 //! and retried, and frames are missing until there is room. Of a FIFO (`fifo.rs`) each reader gets a whole file: without
@@ -6,7 +6,7 @@
 
 use super::fifo::Fifo;
 use crate::backend::full::is_full;
-use crate::capture::pcapng::PACKET;
+use crate::capture::{fates, pcapng};
 use crate::error::{Error, Result};
 use crate::rights::deed;
 use crossbeam_channel::Receiver;
@@ -40,8 +40,41 @@ pub enum Flow {
     Gone,
 }
 
+/// What is written to a sink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Matter {
+    /// Frames: pcapng.
+    Capture,
+    /// What became of frames: lines.
+    Fates,
+}
+
+impl Matter {
+    /// What the writing of it is called, and to do it.
+    const fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Capture => ["capture", "capture"],
+            Self::Fates => ["log of fates", "log fates"],
+        }
+    }
+
+    /// What the writing of it is called.
+    pub fn word(self) -> &'static str {
+        self.words()[0]
+    }
+
+    /// The frames of a block, which may be missing. `None`: later blocks need it.
+    fn frames(self, block: &[u8]) -> Option<u64> {
+        match self {
+            Self::Capture => block.starts_with(&pcapng::PACKET.to_le_bytes()).then_some(1),
+            Self::Fates => fates::frames(block),
+        }
+    }
+}
+
 /// A file on a disk.
 pub struct Disk {
+    matter: Matter,
     file: File,
     path: String,
     /// It can be cut; a device cannot.
@@ -71,15 +104,17 @@ impl Sink {
     ///
     /// # Errors
     /// It cannot be.
-    pub fn path(path: &Path) -> Result<Self> {
+    pub fn path(path: &Path, matter: Matter) -> Result<Self> {
         if path.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
             return Ok(Self::Fifo(Fifo::new(path)));
         }
-        let cannot = |error: &io::Error| Error::system(format_args!("cannot capture to {}", path.display()), error);
+        let cannot = |error: &io::Error| {
+            Error::system(format_args!("cannot {} to {}", matter.words()[1], path.display()), error)
+        };
         let file = deed::create(path).map_err(|error| cannot(&error))?;
         let regular = file.metadata().map_err(|error| cannot(&error))?.is_file();
         let path = path.display().to_string();
-        Ok(Self::Disk(Disk { file, path, regular, length: 0, owed: Vec::new(), missing: 0, full: None }))
+        Ok(Self::Disk(Disk { matter, file, path, regular, length: 0, owed: Vec::new(), missing: 0, full: None }))
     }
 
     /// Its name.
@@ -205,7 +240,8 @@ impl Disk {
                 Ok(()) => self.has_room(),
                 Err(error) if is_full(&error) => {
                     if self.full.replace(Instant::now()).is_none() {
-                        log::error!("capture to {}: {error}; frames are missing in it until there is room", self.path);
+                        let (word, path) = (self.matter.word(), &self.path);
+                        log::error!("{word} to {path}: {error}; frames are missing in it until there is room");
                     }
                     return Ok(self.skip(std::iter::once(block).chain(blocks)));
                 }
@@ -219,10 +255,9 @@ impl Disk {
     fn skip<'a>(&mut self, blocks: impl Iterator<Item = &'a [u8]>) -> u64 {
         let mut frames = 0;
         for block in blocks {
-            if block.starts_with(&PACKET.to_le_bytes()) {
-                frames += 1;
-            } else {
-                self.owed.extend_from_slice(block);
+            match self.matter.frames(block) {
+                Some(its) => frames += its,
+                None => self.owed.extend_from_slice(block),
             }
         }
         self.missing += frames;
@@ -233,7 +268,10 @@ impl Disk {
         self.full = None;
         match std::mem::take(&mut self.missing) {
             0 => {}
-            missing => log::warn!("capture to {} goes on; {missing} frames are missing in it", self.path),
+            missing => {
+                let (word, path) = (self.matter.word(), &self.path);
+                log::warn!("{word} to {path} goes on; {missing} frames are missing in it");
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use super::held::Held;
 use super::loss::Losses;
 use super::{Impairment, Slot};
 use crate::frame::PortId;
+use crate::switch::fates::Told;
 use crate::switch::memory::Memory;
 use crate::time::{Duration, Instant};
 use std::num::NonZeroU64;
@@ -50,7 +51,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    const UNTOUCHED: Self = Self { first: Fate::UNTOUCHED, second: None };
+    /// It goes on at once, as it is.
+    pub const UNTOUCHED: Self = Self { first: Fate::UNTOUCHED, second: None };
 }
 
 /// The draws of a frame, or of the second copies of frames.
@@ -93,6 +95,8 @@ pub struct Line {
     /// Bytes that might leave at once, and when that was so.
     tokens: (u64, Instant),
     turns: Turns,
+    /// What its fates are noted under, and taken from.
+    pub told: Told,
 }
 
 impl Line {
@@ -109,6 +113,7 @@ impl Line {
             tail: Instant::ZERO,
             tokens: (settings.burst, Instant::ZERO),
             turns: Turns::new(Dice::new(seed, &format!("{name}.slot"))),
+            told: Told::default(),
             settings,
         }
     }
@@ -128,10 +133,25 @@ impl Line {
         self.held.len()
     }
 
+    /// The number of the last frame that came.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When the last of all that were held until now leaves, or left.
+    pub fn tail(&self) -> Instant {
+        self.tail
+    }
+
+    /// Counts the next frame, and gives its number.
+    pub fn count(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
     /// Decides what becomes of the next frame.
     pub fn judge(&mut self, now: Instant, frame: &[u8]) -> Verdict {
-        self.number += 1;
-        let number = self.number;
+        let number = self.count();
         let Impairment { only, matches, .. } = &self.settings;
         let concerned = only.as_ref().is_none_or(|only| only.contains(&number))
             && matches.as_ref().is_none_or(|it| (it.holds)(frame));

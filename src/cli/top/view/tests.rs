@@ -64,7 +64,8 @@ fn stations() -> Vec<Station> {
 }
 
 fn look(ports: Vec<PortInfo>, stations: Vec<Station>) -> Look {
-    let switches = vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, ports }];
+    let switches =
+        vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, cuts: Vec::new(), ports, replay: None }];
     let status = StatusInfo { name: "default".into(), pid: 42, version: "0".into(), since: 0, sandbox: None, switches };
     let instance = |name: &str, state: &str, end: Option<&str>, line: &str| -> InstanceInfo {
         let it = serde_json::json!({"name": name, "state": state, "end": end, "lines": [line]});
@@ -188,7 +189,7 @@ fn keys_select_filter_sort_and_ask() {
     press(&mut app, KeyCode::Esc);
     assert!(screen(&mut app, 80, 24).contains("zeth0"));
     press(&mut app, KeyCode::End);
-    assert_eq!(selected(&mut app), "a-bo…ng-name");
+    assert_eq!(selected(&mut app), "a-bo…ong-name");
     let end = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     assert_eq!((app.key(end), press(&mut app, KeyCode::Char('q'))), (Some(Action::Quit), Some(Action::Quit)));
 }
