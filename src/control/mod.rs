@@ -26,6 +26,7 @@ pub(crate) mod line;
 pub(crate) mod openmetrics;
 pub(crate) mod reply;
 pub(crate) mod request;
+mod stations;
 mod trace;
 
 pub use crate::capture::Wish;
@@ -34,13 +35,14 @@ pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, FlapInfo, Greeting, HealedInfo,
-    InstanceInfo, InstancesInfo, LeaseInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo,
-    StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    AbsentInfo, Added, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, InstanceInfo, InstancesInfo,
+    LeaseInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StatusInfo, SwitchInfo,
+    TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;
 pub use request::{Command, Cursor, Lifetime, PORT_STATES};
+pub use stations::{AddressInfo, FlapInfo, StationsInfo};
 pub use trace::{TraceCopy, TraceInfo, TraceStep};
 
 /// The version of the protocol, in the greeting. It changes when an old client would misunderstand a bridge.

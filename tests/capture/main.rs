@@ -439,7 +439,7 @@ fn what_is_refused() {
         (&["-f", "tcp-syn"], 2, "hint: tcp[tcpflags] & tcp-syn != 0\n"),
         (&["-f", "tcp and syn"], 2, "hint: tcp[tcpflags] & tcp-syn != 0\n"),
         (&["--switch", "lab"], 4, "no switch is named lab"),
-        (&["--filter", "udp prt 5"], 2, "and or or has to stand here"),
+        (&["--filter", "udp prt 5"], 2, "\"and\" or \"or\" has to stand here"),
         (&["--snap", "5"], 2, "5"),
     ] {
         let args = args.iter().map(|arg| arg.replace("DIR", &lab.dir.root().display().to_string()));
