@@ -7,8 +7,10 @@ use divan::{Bencher, black_box};
 use zbridge::counters::Counters;
 use zbridge::frame::{Batch, Outgoing, PortId};
 use zbridge::internals::limits::{FDB_LIMIT_MAX, PREFIX};
-use zbridge::switch::{Flush, PortConfig, Switch, SwitchConfig, Taken, Transmit};
-use zbridge::time::Instant;
+use zbridge::switch::{
+    Chance, Distribution, Flush, Impairment, Loss, PortConfig, Share, Switch, SwitchConfig, Taken, Transmit, Way,
+};
+use zbridge::time::{Duration, Instant};
 use zbridge::wire::{Mac, Offload};
 
 fn main() {
@@ -161,6 +163,41 @@ fn queue_in_and_out(bencher: Bencher) {
     bencher.counter(ItemsCount::new(FRAMES)).bench_local(|| {
         switch.run(NOW, black_box(&batch), &mut Null { room: 0 });
         while switch.flush(NOW, PortId(1), &mut sink()) != Flush::Empty {}
+    });
+}
+
+/// What the line of a port with impairments does.
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    Off,
+    Delay,
+    DelayAndLoss,
+    Everything,
+}
+
+/// A conversation along a line, which holds five breaths of frames. To be compared with the first.
+#[divan::bench(args = [Line::Off, Line::Delay, Line::DelayAndLoss, Line::Everything])]
+fn impaired(bencher: Bencher, line: Line) {
+    let mut switch = knowing(PORTS);
+    let mut impairment = Impairment::default();
+    let some = |part| Chance::of(Share::of(part));
+    if !matches!(line, Line::Off) {
+        (impairment.delay, impairment.limit) = (Duration::from_millis(5), 1_000_000);
+    }
+    if matches!(line, Line::DelayAndLoss | Line::Everything) {
+        impairment.loss = Loss::Random(some(0.01));
+    }
+    if matches!(line, Line::Everything) {
+        (impairment.jitter, impairment.distribution) = (Duration::from_millis(1), Distribution::Normal);
+        (impairment.duplicate, impairment.corrupt, impairment.reorder) = (some(0.01), some(0.01), some(0.01));
+    }
+    switch.impair(PortId(1), Way::Out, "a", impairment);
+    let batch = batch((0..FRAMES).map(|_| (station(1), station(2), 2)));
+    let mut now = NOW;
+    bencher.counter(ItemsCount::new(FRAMES)).bench_local(|| {
+        now += Duration::from_millis(1);
+        switch.send_due(now, &mut sink());
+        switch.run(now, black_box(&batch), &mut sink());
     });
 }
 

@@ -144,8 +144,13 @@ fn ports_stations_and_events_are_shown_as_they_come() {
     // A filter that only the right one meets.
     top.keys("/right\r");
     let screen = top.shows("filter right");
-    let ports =
-        |screen: &str| screen.lines().filter(|line| line.contains(" up  ") || line.contains(" listening ")).count();
+    let ports = |screen: &str| {
+        let is_port = |line: &&str| {
+            let line = line.trim_start_matches(['>', '!', '*', ' ']);
+            line.starts_with("left  ") || line.starts_with("right  ")
+        };
+        screen.lines().filter(is_port).count()
+    };
     assert_eq!(ports(&screen), 1, "{screen}");
     top.keys("\x1b");
     eventually("both are there again", || {

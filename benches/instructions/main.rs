@@ -27,8 +27,8 @@ use zbridge::counters::Counters;
 use zbridge::frame::{Batch, Outgoing, PortId};
 use zbridge::internals::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_FRAMES};
 use zbridge::internals::port::{Broken, Gone, Inhaled, Sequenced, Stream, frame_io};
-use zbridge::switch::{PortConfig, Switch, SwitchConfig, Taken, Transmit};
-use zbridge::time::Instant;
+use zbridge::switch::{Chance, Impairment, Loss, PortConfig, Share, Switch, SwitchConfig, Taken, Transmit, Way};
+use zbridge::time::{Duration, Instant};
 use zbridge::wire::{Checksum, Gso, Offload};
 
 /// How much more than the baseline passes, as a part of it: what is less is for whoever reads the list, as another
@@ -46,12 +46,15 @@ type Round = Box<dyn FnMut(usize)>;
 /// A workload: its name, what it is, and what makes its round. A round is told its number.
 type Case = (&'static str, &'static str, fn() -> Round);
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 15] = [
     ("unicast", "in memory, one conversation", || unicast(1)),
     ("unicast-spread", "in memory, 1,000 destinations by turns", || unicast(1000)),
     ("flood-8", "in memory, a broadcast to 8 ports", flood),
     ("learn", "in memory, a new source address each", learn),
     ("queue", "in memory, through a busy port's queue", queue),
+    ("impaired-tx", "in memory, delay and loss on the way out", || impaired(Way::Out, |_| {})),
+    ("impaired-rx", "in memory, delay and loss on the way in", || impaired(Way::In, |_| {})),
+    ("impaired-fates", "the same, and what became of each is noted", || impaired(Way::In, |it| it.set_journal(true))),
     ("segment", "in memory, a super-frame cut into segments of 1,000 B", segment),
     ("merge", "in memory, segments of 1,000 B made a super-frame", merge),
     ("stream", "socket pairs, 64 frames a write", || stream(FRAMES)),
@@ -228,6 +231,33 @@ fn queue() -> Round {
     Box::new(move |_| {
         switch.run(NOW, black_box(&batch), &mut Edges { takes: false });
         switch.flush(NOW, PortId(1), &mut Edges { takes: true });
+    })
+}
+
+/// One conversation along a line that is slow and lossy, with a breath each millisecond.
+fn impaired(way: Way, set: fn(&mut Switch)) -> Round {
+    let mut switch = switch(2);
+    set(&mut switch);
+    switch.handle_frame(NOW, PortId(1), &frame(mac(1, 0), mac(1, 0)));
+    let mut impairment = Impairment::default();
+    impairment.delay = Duration::from_millis(5);
+    impairment.loss = Loss::Random(Chance::of(Share::of(0.01)));
+    switch.impair(PortId(if way == Way::In { 0 } else { 1 }), way, "a", impairment);
+    let came = batch(|_| frame(mac(1, 0), mac(0, 0)));
+    let mut breath = Batch::new(FRAMES * 256);
+    let mut edges = Edges { takes: true };
+    Box::new(move |round| {
+        let now = NOW + Duration::from_millis(round as u64);
+        breath.clear();
+        switch.take_due(now, &mut breath);
+        let before = breath.len();
+        for (frame, bytes) in Outgoing::rest_of(black_box(&came), 0).frames() {
+            assert!(breath.push(bytes, frame.ingress, frame.offload), "there is room");
+        }
+        switch.arrive(now, PortId(0), &mut breath, before);
+        switch.send_due(now, &mut edges);
+        switch.run(now, &breath, &mut edges);
+        let _ = switch.take_journal();
     })
 }
 

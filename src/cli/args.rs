@@ -216,6 +216,37 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The programs of a running bench: state, process, restarts, how each ended, and its last line
+    #[command(after_long_help = help::columns(super::ps::COLUMNS.map(|(head, _, means)| (head, means))))]
+    Ps {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+        /// All columns, however wide the terminal is
+        #[arg(long)]
+        wide: bool,
+    },
+    /// Start programs of a running bench that do not run
+    Start(Programs),
+    /// Stop programs of a running bench; their ports keep their places, settings and counters
+    Stop(Programs),
+    /// Stop programs of a running bench, and start them again
+    Restart(Programs),
+    /// Kill a program of a running bench, or send it another signal
+    Kill {
+        /// The program, by name; several with commas between
+        #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::programs))]
+        instances: String,
+        /// The signal, as TERM or 15
+        #[arg(default_value = "KILL")]
+        signal: String,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+    },
     /// The flows of a running bridge's gateways: who talks with whom, bytes, round trips, and the forwards
     #[command(after_long_help = help::columns(super::flows::COLUMNS.map(|(head, _, means)| (head, means))))]
     Flows {
@@ -419,6 +450,18 @@ pub struct Look {
     /// All columns, however wide the terminal is
     #[arg(long)]
     pub wide: bool,
+}
+
+/// Programs of a running bench.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct Programs {
+    /// The programs, by name
+    #[arg(required = true, value_name = "NAME", value_delimiter = ',',
+          add = ArgValueCandidates::new(complete::programs))]
+    pub instances: Vec<String>,
+    /// The bridge (default: the one called default, or the only one)
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+    pub to: Option<String>,
 }
 
 /// What is done with USB devices of a running bridge.

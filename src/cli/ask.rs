@@ -8,12 +8,12 @@ use super::style::width_of;
 use super::units::span;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, flows, print, stations, table, top, trace, usb};
+use super::{Label, complain, doctor, drops, flows, print, ps, stations, table, top, trace, usb};
 use crate::config::text::columns;
 use crate::config::{
     Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
 };
-use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
+use crate::control::{Command, FdbInfo, Lifetime, PORT_STATES, StatusInfo};
 use crate::engine::control::{Called, Client, PATIENCE, each_bridge, is_silent, where_looked};
 use crate::error::{Class, Error, Result};
 use crate::visible::visible;
@@ -106,6 +106,22 @@ pub enum Ask {
     },
     /// Who is on it.
     Stations(Look),
+    /// Its programs.
+    Ps {
+        /// The bridge.
+        name: Option<String>,
+        /// As JSON.
+        json: bool,
+        /// All columns.
+        wide: bool,
+    },
+    /// Starts, stops, restarts or kills programs of it.
+    Order {
+        /// What is ordered.
+        command: Command,
+        /// The bridge.
+        to: Option<String>,
+    },
     /// What it would do with a frame.
     Trace(trace::Asked),
     /// All of it, live.
@@ -212,6 +228,8 @@ impl Ask {
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
             }
             Self::Stations(look) => stations::perform(&look),
+            Self::Ps { name, json, wide } => ps::list(name.as_deref(), json, wide),
+            Self::Order { command, to } => connect(to.as_deref())?.order(command),
             Self::Trace(asked) => trace::run(&asked),
             Self::Top { name } => top::run(name),
             Self::Flows(look) => flows::perform(&look),

@@ -10,7 +10,7 @@ pub use spec::specs;
 
 use super::topics::TOPICS;
 use crate::config::{BEND_KEYS, Config, KINDS, KeyRow};
-use crate::control::PORT_STATES;
+use crate::control::{InstanceInfo, PORT_STATES};
 use crate::engine::control::{Client, bridges};
 use crate::error::{Error, Result};
 use clap_complete::CompletionCandidate;
@@ -66,6 +66,13 @@ pub fn running() -> Vec<CompletionCandidate> {
 /// The ports of all bridges that run.
 pub fn ports() -> Vec<CompletionCandidate> {
     named_ports("")
+}
+
+/// The programs of all benches that run.
+pub fn programs() -> Vec<CompletionCandidate> {
+    let told = bridges().into_iter().filter_map(|mut client| client.instances().ok());
+    let candidate = |program: InstanceInfo| CompletionCandidate::new(program.name).help(Some(program.state.into()));
+    told.flat_map(|told| told.instances).map(candidate).collect()
 }
 
 /// The settings of a port.

@@ -22,6 +22,7 @@ mod log;
 mod man;
 mod mistakes;
 mod ports;
+mod ps;
 mod run;
 mod sandbox;
 mod screen;
@@ -255,6 +256,15 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Trace { port, frame, file, number, to, json }) => {
             let asked = trace::Asked::new(port, frame, file.as_deref(), number.map(|number| number as usize))?;
             return Ok(Answer::Job(Job::Ask(Ask::Trace(trace::Asked { to: to.clone(), json: *json, ..asked }))));
+        }
+        Some(Command::Ps { bridge, json, wide }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Ps { name: bridge.name(), json: *json, wide: *wide })));
+        }
+        Some(Command::Start(of)) => return Ok(Answer::Job(Job::Ask(ps::start(of)))),
+        Some(Command::Stop(of)) => return Ok(Answer::Job(Job::Ask(ps::stop(of)))),
+        Some(Command::Restart(of)) => return Ok(Answer::Job(Job::Ask(ps::restart(of)))),
+        Some(Command::Kill { instances, signal, to }) => {
+            return Ok(Answer::Job(Job::Ask(ps::kill(instances, signal, to.as_deref())?)));
         }
         Some(Command::Flows { look }) => return Ok(Answer::Job(Job::Ask(Ask::Flows(look.clone())))),
         Some(Command::Usb { verb, look }) => {

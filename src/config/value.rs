@@ -194,6 +194,22 @@ pub fn duration(text: &str) -> Option<Duration> {
     }
 }
 
+/// A signal by its name or number: `TERM`, `SIGTERM`, `15`.
+pub fn signal(text: &str) -> Parsed<i32> {
+    let form = || "a signal by its name or number, as KILL, TERM or 10".to_owned();
+    let known = 1..=31;
+    if let Ok(number) = text.parse() {
+        return Some(number).filter(|number| known.contains(number)).ok_or_else(form);
+    }
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let named = |number: &i32| {
+        let name = signal_hook::low_level::signal_name(*number);
+        name.and_then(|name| name.strip_prefix("SIG")).is_some_and(|name| name == bare)
+    };
+    known.clone().find(named).ok_or_else(form)
+}
+
 /// A time as [`duration`] reads it, in seconds where it is whole ones; what is below a millisecond is lost.
 pub fn span(time: Duration) -> String {
     if time.subsec_millis() == 0 { format!("{}s", time.as_secs()) } else { format!("{}ms", time.as_millis()) }

@@ -58,8 +58,8 @@ pub(crate) const REPLY_BYTES: usize = 64 * 1024 * 1024;
 pub(crate) const FDB_PAGE: usize = 8192;
 
 /// The states of an instance. `waits`: for those that it comes after, or before it is started again; `starts`: it runs,
-/// and is not ready; `ready`; `stops`: it was told to end; `ended`.
-pub const INSTANCE_STATES: &[&str] = &["waits", "starts", "ready", "stops", "ended"];
+/// and is not ready; `ready`; `stops`: it was told to end; `stopped`: by hand, and may be started again; `ended`.
+pub const INSTANCE_STATES: &[&str] = &["waits", "starts", "ready", "stops", "stopped", "ended"];
 
 /// Links of one radio medium in an answer.
 pub(crate) const RADIO_LINKS: usize = 4096;

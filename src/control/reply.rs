@@ -415,6 +415,15 @@ pub struct InstanceInfo {
     pub name: String,
     /// One of [`INSTANCE_STATES`](super::INSTANCE_STATES).
     pub state: String,
+    /// Its process, while it runs, where that can be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// For how many seconds it has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<u64>,
+    /// Whether it runs and is ready.
+    #[serde(default)]
+    pub ready: bool,
     /// How it ended the last time: `status 1`, `signal 9 (SIGKILL)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,

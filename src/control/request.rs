@@ -23,6 +23,10 @@ const COMMANDS: &[&str] = &[
     "radio",
     "set",
     "trace",
+    "start",
+    "stop",
+    "restart",
+    "kill",
     "cut",
     "heal",
 ];
@@ -139,6 +143,29 @@ pub enum Command {
     },
     /// The programs that the bridge's process runs. Answered with an [`InstancesInfo`](super::InstancesInfo).
     Instances,
+    /// Starts programs that do not run. Answered with `{}` when they do.
+    Start {
+        /// Their names.
+        instances: Vec<String>,
+    },
+    /// Stops programs, as at the end of their bench. Answered with `{}` when they have ended.
+    Stop {
+        /// Their names.
+        instances: Vec<String>,
+    },
+    /// Stops programs that run, and starts them. Answered with `{}` when they run again.
+    Restart {
+        /// Their names.
+        instances: Vec<String>,
+    },
+    /// Sends programs a signal. Answered with `{}`: when they have ended if it is SIGKILL, else at once.
+    Kill {
+        /// Their names.
+        instances: Vec<String>,
+        /// Its name or number, as `TERM` or `15`; without one SIGKILL.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
+    },
     /// Who hears whom on its radio media. Answered with a [`RadioInfo`](super::RadioInfo).
     Radio,
     /// What would become of a frame, without sending it. Answered with a [`TraceInfo`](super::TraceInfo).
@@ -162,7 +189,16 @@ impl Command {
             Self::Trace { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
             Self::Set { .. } | Self::Cut { .. } | Self::Heal { .. } => false,
+            Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. } => false,
         }
+    }
+}
+
+impl Command {
+    /// Whether its answer may come late, so that only so many clients may ask.
+    pub fn takes_its_time(&self) -> bool {
+        let of_a_bridge = matches!(self, Self::Wait { .. } | Self::PortAdd { fd: false, .. } | Self::Fdb { .. });
+        of_a_bridge || matches!(self, Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. })
     }
 }
 
@@ -282,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"ports":[],"from":[]"#;
+        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"instances":["a"],"ports":[],"from":[]"#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

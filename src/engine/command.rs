@@ -42,6 +42,8 @@ pub(super) enum Means {
     Open(Beforehand),
     /// Somebody else has opened it.
     Given(OwnedFd),
+    /// The same, and its place is kept when the descriptor is lost: the next one takes it.
+    Seated(OwnedFd),
 }
 
 pub(super) enum Command {
@@ -57,6 +59,8 @@ pub(super) enum Command {
     Knows(String, Sender<bool>),
     /// Heals these ports, or all.
     Heal(Vec<String>, Sender<Result<Vec<String>>>),
+    /// Takes a port's descriptor away, and keeps its place.
+    Vacate(String, String, Sender<Result<()>>),
     Set(String, Vec<Setting>, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
@@ -233,6 +237,23 @@ impl Handle {
     /// As [`crate::port::adopt`], or its name is taken.
     pub fn add_port_with(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
         self.ask(|answer| Command::AddPort(Box::new(spec), Means::Given(fd), answer))?
+    }
+
+    /// The same for a port whose place is kept when its descriptor is lost, with all that was set and counted there: the
+    /// next descriptor that comes under its name takes it.
+    ///
+    /// # Errors
+    /// As [`Handle::add_port_with`].
+    pub(crate) fn seat_port(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
+        self.ask(|answer| Command::AddPort(Box::new(spec), Means::Seated(fd), answer))?
+    }
+
+    /// Takes the descriptor of such a port away, for the reason `why`.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub(crate) fn vacate_port(&self, name: &str, why: &str) -> Result<()> {
+        self.ask(|answer| Command::Vacate(name.to_owned(), why.to_owned(), answer))?
     }
 
     /// Adds a port inside the process and returns its other end.

@@ -23,6 +23,8 @@ pub(super) enum Life<T> {
     Open(T),
     /// It was open and does not come back: why, or who its peer was.
     Over(String),
+    /// Its place is kept for the next descriptor that is handed over: what became of the last one.
+    Kept(String),
 }
 
 impl<T> Life<T> {
@@ -30,7 +32,7 @@ impl<T> Life<T> {
     pub fn there(&self) -> Option<&T> {
         match self {
             Self::Arriving(it) | Self::Open(it) => Some(it),
-            Self::Wished(_) | Self::Over(_) => None,
+            Self::Wished(_) | Self::Over(_) | Self::Kept(_) => None,
         }
     }
 
@@ -38,7 +40,7 @@ impl<T> Life<T> {
     pub fn there_mut(&mut self) -> Option<&mut T> {
         match self {
             Self::Arriving(it) | Self::Open(it) => Some(it),
-            Self::Wished(_) | Self::Over(_) => None,
+            Self::Wished(_) | Self::Over(_) | Self::Kept(_) => None,
         }
     }
 
@@ -46,7 +48,7 @@ impl<T> Life<T> {
     pub fn wish_mut(&mut self) -> Option<&mut Wish> {
         match self {
             Self::Wished(wish) => Some(wish),
-            Self::Arriving(_) | Self::Open(_) | Self::Over(_) => None,
+            Self::Arriving(_) | Self::Open(_) | Self::Over(_) | Self::Kept(_) => None,
         }
     }
 

@@ -4,6 +4,9 @@
 //! removed, and its counters are kept in the listener's sum; a port with its own specification is set down in the
 //! switch, which forgets its stations, and is a wish again (`life.rs`); a port of a handed-over descriptor is removed.
 //!
+//! The place of a handed-over descriptor may be kept for the next one ([`Means::Seated`](super::command::Means)): a
+//! program of a bench that is started again finds its port with what was set and counted there.
+//!
 //! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
 //! there, as for a connection that was begun (`arrival.rs`).
 
@@ -127,7 +130,11 @@ impl Lives {
 /// How a port begins.
 impl Lives {
     /// Makes a port of a descriptor that was handed over.
-    pub fn adopt(&mut self, spec: Arc<PortSpec>, fd: OwnedFd) -> Result<()> {
+    /// `stays`: its place is kept when that is lost; one that was kept is taken.
+    pub fn adopt(&mut self, spec: Arc<PortSpec>, fd: OwnedFd, stays: bool) -> Result<()> {
+        if stays && let Some(id) = self.kept(&spec.name) {
+            return self.take_place(id, &spec, fd);
+        }
         self.admits(&spec)?;
         let origin = if is_apart(&fd, &spec) { Origin::Apart(spec.clone()) } else { Origin::Given(spec.clone()) };
         if matches!(origin, Origin::Given(_)) {
@@ -139,8 +146,41 @@ impl Lives {
             self.ports.set_bends(&spec.name, &spec.bends)?;
         }
         self.ports.parting.begin(&spec.name, spec.down);
-        self.ports.add_open(&spec, &spec.name, origin, edge, String::new())?;
+        let id = self.ports.add_open(&spec, &spec.name, origin, edge, String::new())?;
+        self.ports.edges.slot_mut(id).into_iter().for_each(|slot| slot.stays = stays);
         self.ports.set_mirrors(&spec.name, spec.mirrors.clone());
+        Ok(())
+    }
+
+    /// The port of this name, if its place is kept.
+    fn kept(&self, name: &str) -> Option<PortId> {
+        let edges = &self.ports.edges;
+        let is_kept = |slot: &PortSlot| slot.name == name && matches!(slot.life, Life::Kept(_));
+        edges.ids().find(|&id| edges.slot(id).is_some_and(is_kept))
+    }
+
+    /// Puts a descriptor on a place that was kept.
+    fn take_place(&mut self, id: PortId, spec: &PortSpec, fd: OwnedFd) -> Result<()> {
+        let edge = port::adopt(spec, fd).map_err(|error| error.at(&spec.name))?;
+        self.ports.attach(id, edge, String::new(), false)?;
+        self.ports.set_up(id);
+        Ok(())
+    }
+
+    /// Takes the descriptor of a port away whose place is kept, for the reason `why`.
+    ///
+    /// # Errors
+    /// There is none of this name whose place is kept.
+    pub fn vacate(&mut self, name: &str, why: String) -> Result<()> {
+        let edges = &mut self.ports.edges;
+        let id = edges.ids().find(|&id| edges.slot(id).is_some_and(|slot| slot.stays && slot.name == name));
+        let Some((id, slot)) = id.and_then(|id| Some((id, edges.slot_mut(id)?))) else {
+            return Err(Error::new(Class::NoObject, format!("no port is named {name} whose place is kept")));
+        };
+        let fds = slot.edge().map(Edge::fds).unwrap_or_default();
+        slot.life = Life::Kept(why);
+        self.ports.watch.forget(fds);
+        self.ports.set_down(id);
         Ok(())
     }
 
@@ -175,7 +215,10 @@ impl Lives {
             self.ports.keep_capture(&spec.name, inlet, running);
         }
         let (name, mirrors) = (spec.name.clone(), spec.mirrors.clone());
-        self.ports.set_bends(&name, &spec.bends).map_err(|error| error.at(&name))?;
+        // What was said of a port that comes again stands.
+        if !self.ports.has_bends(&name) {
+            self.ports.set_bends(&name, &spec.bends).map_err(|error| error.at(&name))?;
+        }
         self.ports.parting.begin(&name, spec.down);
         let opened = self.open_admitted(spec, beforehand);
         match opened {
@@ -429,6 +472,10 @@ impl Lives {
             log::log!(level, "{}: {}; trying again until it is there", slot.name, gone.0);
             self.ports.watch.forget(edge.fds());
             self.wait(Wisher::Port(id));
+        } else if slot.stays {
+            log::info!("{}: {}; its place is kept", slot.name, gone.0);
+            self.ports.watch.forget(edge.fds());
+            self.ports.set_down(id);
         } else {
             let line = format!("{}: {}", slot.name, gone.0);
             match slot.origin {

@@ -204,6 +204,7 @@ impl Ports {
             backoff: Backoff::default(),
             rewriter: None,
             since: self.clock.now(),
+            stays: false,
         };
         self.edges.put(id, slot);
         self.begin_with(id);

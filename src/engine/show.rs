@@ -85,7 +85,7 @@ pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
     match (&slot.life, slot.edge()) {
         (Life::Over(_), _) => "down",
         _ if state.pulled => "down",
-        (Life::Wished(_), _) | (_, None) => "waiting",
+        (Life::Wished(_) | Life::Kept(_), _) | (_, None) => "waiting",
         (Life::Arriving(_), Some(edge)) => edge.waits_by(),
         (Life::Open(_), Some(edge)) if edge.link_is_down() => "down",
         (Life::Open(_), Some(_)) if state.stalled => "stalled",
@@ -97,7 +97,7 @@ pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
 pub(super) fn listener(ports: &Ports, slot: &ListenerSlot) -> PortStatus {
     let there = slot.life.there();
     let peer = match &slot.life {
-        Life::Wished(Wish { why, .. }) | Life::Over(why) => why.clone(),
+        Life::Wished(Wish { why, .. }) | Life::Over(why) | Life::Kept(why) => why.clone(),
         Life::Arriving(listener) | Life::Open(listener) => listener.addr().unwrap_or_default(),
     };
     PortStatus {

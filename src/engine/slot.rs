@@ -46,6 +46,8 @@ pub(super) struct PortSlot {
     pub rewriter: Option<Rewriter>,
     /// When it came.
     pub since: Instant,
+    /// Its place is kept when its descriptor is lost, for the next one that is handed over.
+    pub stays: bool,
 }
 
 impl PortSlot {
@@ -62,7 +64,7 @@ impl PortSlot {
     /// Its peer, or why there is none.
     pub fn peer(&self) -> String {
         let noted = match &self.life {
-            Life::Wished(Wish { why, .. }) | Life::Over(why) => why,
+            Life::Wished(Wish { why, .. }) | Life::Over(why) | Life::Kept(why) => why,
             Life::Arriving(it) | Life::Open(it) => &it.peer,
         };
         self.edge().and_then(Edge::peer).unwrap_or_else(|| noted.clone())
@@ -78,6 +80,7 @@ impl PortSlot {
         let (edge, gone) = it.seat.into_failed()?;
         self.life = match self.origin {
             Origin::Spec(_) => Life::Wished(Wish::again(gone.0.clone(), edge.made_its_interface())),
+            _ if self.stays => Life::Kept(gone.0.clone()),
             Origin::Given(_) | Origin::Apart(_) | Origin::Client { .. } | Origin::Inside => Life::Over(it.peer),
         };
         Some(Lost { edge, gone, arriving, untold: it.untold, since: it.since })

@@ -67,8 +67,8 @@ impl Engine {
             self.lives.listeners.begin_turn();
             let patience = self.patience();
             self.pulse.end();
-            let exact = self.lives.ports.switch.holds_frames();
-            let slept = self.lives.ports.watch.sleep(&mut events, patience, exact);
+            let Ports { switch, watch, clock, .. } = &mut self.lives.ports;
+            let slept = watch.sleep(&mut events, patience, switch.next_held(), || clock.now());
             self.pulse.begin();
             slept.map_err(|error| Error::system(format_args!("switch {}: poll", self.lives.ports.name), &error))?;
             for event in &events {
@@ -77,7 +77,7 @@ impl Engine {
                         self.lives.ports.look_at_channels();
                         self.lives.handle_answers();
                     }
-                    Source::Timer => {}
+                    Source::Timer => self.lives.ports.watch.timer_called(),
                     Source::Links => links::take_news(&mut self.lives.ports),
                     Source::Listener(index) => self.lives.listeners.accept(&mut self.lives.ports, index),
                     Source::Port(id) => hear(&mut self.lives.ports, id, event),
@@ -153,7 +153,8 @@ impl Engine {
                     let spec = Arc::new(*spec);
                     drop(answer.send(match means {
                         Means::Open(beforehand) => self.lives.open_port(spec, beforehand),
-                        Means::Given(fd) => self.lives.adopt(spec, fd),
+                        Means::Given(fd) => self.lives.adopt(spec, fd, false),
+                        Means::Seated(fd) => self.lives.adopt(spec, fd, true),
                     }));
                 }
                 Command::Admits(spec, answer) => drop(answer.send(self.lives.admits_opened(&spec))),
@@ -164,6 +165,7 @@ impl Engine {
                 Command::RemovePort(name, comes_again, answer) => {
                     drop(answer.send(self.lives.remove_by_name(&name, comes_again)));
                 }
+                Command::Vacate(name, why, answer) => drop(answer.send(self.lives.vacate(&name, why))),
                 Command::Knows(name, answer) => drop(answer.send(self.lives.knows(&name))),
                 Command::Cut(cut, answer) => drop(answer.send(self.lives.cut(cut))),
                 Command::Heal(ports, answer) => drop(answer.send(self.lives.heal(&ports))),

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::frame::PortId;
 use crate::port::link_news::LinkNews;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{
@@ -73,6 +73,8 @@ pub(super) struct Watch {
     news: Option<LinkNews>,
     /// For what is due to less than the poll's millisecond, once that was asked for.
     timer: Option<OwnedFd>,
+    /// What it is set to, until it has called.
+    armed: Option<Instant>,
 }
 
 impl Watch {
@@ -84,22 +86,35 @@ impl Watch {
         let cannot = |error| Error::system("cannot wait for descriptors", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Waker::new(poll.registry(), Source::Waker.token()).map_err(cannot)?;
-        Ok((Self { poll, news: None, timer: None }, Arc::new(waker)))
+        Ok((Self { poll, news: None, timer: None, armed: None }, Arc::new(waker)))
     }
 
-    /// Sleeps until something calls, or for so long: to the millisecond, above it, or `exact` to what the kernel's timers
-    /// keep. A signal ends it too.
+    /// Sleeps until something calls, or for so long, to the millisecond, above it; or until `exact`, to what the kernel's
+    /// timers keep. `now` is the time of the latter's clock. A signal ends it too.
     ///
     /// # Errors
     /// The system call's.
-    pub fn sleep(&mut self, events: &mut Events, patience: Option<Duration>, exact: bool) -> io::Result<()> {
-        if exact && patience.is_some_and(|patience| !patience.is_zero()) {
-            patience.into_iter().for_each(|patience| self.set_timer(patience));
+    pub fn sleep(
+        &mut self,
+        events: &mut Events,
+        patience: Option<Duration>,
+        exact: Option<Instant>,
+        now: impl FnOnce() -> Instant,
+    ) -> io::Result<()> {
+        // Who does not sleep needs none, and one that is set already calls at its time.
+        if let Some(due) = exact.filter(|due| self.armed != Some(*due) && patience != Some(Duration::ZERO)) {
+            self.set_timer(due - now());
+            self.armed = Some(due);
         }
         match self.poll.poll(events, patience) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// The timer has called.
+    pub fn timer_called(&mut self) {
+        self.armed = None;
     }
 
     /// Has the timer call after `span`. Without one the poll's own has to do.
@@ -109,7 +124,8 @@ impl Watch {
             let made = timerfd_create(TimerfdClockId::Monotonic, flags).ok();
             self.timer = made.filter(|fd| self.add(Source::Timer, [Some(fd.as_raw_fd())], false).is_ok());
         }
-        let Ok(value) = Timespec::try_from(span) else { return };
+        // Zero would be never.
+        let Ok(value) = Timespec::try_from(span.max(Duration::from_nanos(1))) else { return };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         // It is never read: the poll tells of each expiry once, and setting it anew forgets the last.
         self.timer.iter().for_each(|fd| drop(timerfd_settime(fd, TimerfdTimerFlags::empty(), &once)));

@@ -107,11 +107,24 @@ impl Child {
         let _ = talk::send(&self.socket, &Order::Signal(number), &[]);
     }
 
+    /// The program's process, as this process's /proc numbers it. It is the first child of its init, which is that of the
+    /// stage.
+    pub fn program(&self) -> Option<u32> {
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner).id();
+        first_child(first_child(stage)?)
+    }
+
     /// Ends the program and all that it started, at once (SIGKILL).
     pub fn kill(&self) {
         // The init ends when the socket does, and its namespace with it. An init that has ended needs no signal.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
+}
+
+/// The oldest child of a process, where the kernel tells (proc_pid_task(5), CONFIG_PROC_CHILDREN).
+fn first_child(of: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).ok()?;
+    children.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Readable when the program has ended.

@@ -6,11 +6,11 @@
 //! down, as it would without zbridge; one that does not read at all (`| less`) blocks neither them nor the supervisor.
 
 use super::Screen;
+use super::end::End;
 use super::guest::Seat;
 use super::log::Log;
 use super::output::{Lines, readable};
 use super::ready::ReadyLine;
-use super::supervisor::End;
 use crate::engine::control::{Board, LINE_BYTES};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, InterfaceEnd, NotStarted, Watch};

@@ -4,6 +4,7 @@
 
 use super::ask::{self, Asked};
 use super::attend::{Reader, Told, Waiter};
+use super::desk::Desk;
 use super::guest::Socket;
 use super::log::Log;
 use super::network::{Ending, Network};
@@ -14,7 +15,7 @@ use super::terminal::Foreground;
 use super::{Bench, Console, Outcome, Screen};
 use crate::config::{InstanceSpec, Network as Attached, Ready, value};
 use crate::engine::Ended;
-use crate::engine::control::{Board, DEFAULT_NAME};
+use crate::engine::control::{Board, DEFAULT_NAME, Order};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, InterfaceEnd, Launched, NotStarted, Output};
 use crate::time::Clock;
@@ -65,6 +66,8 @@ pub struct Driver<'a> {
     news: Receiver<Told>,
     /// What others are told of the instances.
     board: Arc<Board>,
+    /// What they order.
+    desk: Desk,
 }
 
 /// Why a program was not started, and whether another port has the name of one of its ports.
@@ -102,7 +105,8 @@ impl<'a> Driver<'a> {
         let (ending, board) = (network.ended()?, network.board());
         let log = |place: &Place| Some(place.spec.log.as_ref()?.display().to_string());
         places.iter().for_each(|place| board.add(&place.name, log(place)));
-        Ok(Self { network, ending, screen, places, alone, signals, supervisor, clock, told, news, board })
+        let desk = Desk::new(board.clone());
+        Ok(Self { network, ending, screen, places, alone, signals, supervisor, clock, told, news, board, desk })
     }
 
     /// Runs the bench until it is over.
@@ -123,6 +127,7 @@ impl<'a> Driver<'a> {
                     stops += 1;
                     self.signalled(signal, stops);
                 }),
+                recv(self.desk.orders) -> order => order.into_iter().for_each(|order| self.ordered(order)),
                 recv(self.ending.switch) -> ended => ended.into_iter().for_each(|ended| self.lost(&ended)),
                 recv(self.ending.joined) -> name => {
                     self.ending.joined = never();
@@ -136,12 +141,13 @@ impl<'a> Driver<'a> {
     /// Tells what has become of the instances.
     fn post(&self) {
         for (index, place) in self.places.iter().enumerate() {
-            let Some((state, restarts, end)) = self.supervisor.told(index) else { continue };
+            let Some(standing) = self.supervisor.told(index) else { continue };
             self.board.change(index, |info| {
                 place.spec.name.clone_into(&mut info.name);
-                state.clone_into(&mut info.state);
+                standing.state.clone_into(&mut info.state);
                 info.ports = place.ports.iter().map(|(_, port)| port.clone()).collect();
-                (info.restarts, info.end) = (restarts, end.map(|end| end.to_string()));
+                (info.restarts, info.ready) = (standing.restarts, standing.ready);
+                info.end = standing.end.map(|end| end.to_string());
             });
         }
     }
@@ -175,10 +181,22 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Something is ordered by the control socket.
+    fn ordered(&mut self, order: Order) {
+        let names: Vec<&str> = self.places.iter().map(|place| place.spec.name.as_str()).collect();
+        if let Some((number, deed, places)) = self.desk.take(order, &names, self.alone.is_some()) {
+            self.supervisor.handle_order(self.clock.now(), number, deed, &places);
+        }
+    }
+
     fn hear(&mut self, told: Told) {
         let now = self.clock.now();
         match told {
-            Told::Started(index) => self.supervisor.handle_started(now, index),
+            Told::Started(index) => {
+                let pid = self.places.get(index).and_then(|place| place.child.as_ref()?.program());
+                self.board.runs(index, pid, true);
+                self.supervisor.handle_started(now, index);
+            }
             Told::Failed(index, failed) => self.not_started(index, failed),
             Told::Interface(index, link) => self.attach_late(index, link),
             Told::Seated(index) => {
@@ -187,11 +205,12 @@ impl<'a> Driver<'a> {
             }
             Told::Ready(index) => self.supervisor.handle_ready(now, index),
             Told::Exit(index, end) => {
+                self.board.runs(index, None, false);
+                self.supervisor.handle_exit(now, index, end);
                 // The ports of a program that is alone end with the network, and are in its summary.
                 if self.alone.is_none() {
-                    self.clear(index);
+                    self.leave(index, &end.to_string());
                 }
-                self.supervisor.handle_exit(now, index, end);
             }
             Told::Say(error) => self.screen.warn(&error),
         }
@@ -219,6 +238,8 @@ impl<'a> Driver<'a> {
             Action::Terminate(index) if self.alone.is_some() => self.with_child(index, Child::kill),
             Action::Terminate(index) => self.with_child(index, |child| child.signal(SIGTERM)),
             Action::Kill(index) => self.with_child(index, Child::kill),
+            Action::Signal(index, signal) => self.with_child(index, |child| child.signal(signal)),
+            Action::Answer(number, outcome) => self.desk.answer(number, outcome),
             Action::Tell(text) => self.screen.tell(&text),
             Action::Blame(error) => self.screen.blame(&error),
             Action::Over(outcome) => return Some(outcome),
@@ -242,6 +263,25 @@ impl<'a> Driver<'a> {
         ask::ask(self.network.here()?, spec, asked, index, ready).map_err(|error| error.at(&spec.name))
     }
 
+    /// The program of an instance has ended. Its ports keep their places as long as it may come again.
+    fn leave(&mut self, index: usize, end: &str) {
+        if !self.supervisor.told(index).is_some_and(|standing| standing.may_return) {
+            return self.clear(index);
+        }
+        let Some(place) = self.places.get_mut(index) else { return };
+        (place.child, place.socket) = (None, None);
+        let is_qemu = matches!(place.spec.network, Attached::Qemu { .. });
+        for (switch, port) in &place.ports {
+            match is_qemu {
+                true => self.network.remove(switch, port),
+                false => self.network.vacate(switch, port, &format!("its program ended with {end}")),
+            }
+        }
+        if is_qemu {
+            place.ports.clear();
+        }
+    }
+
     /// Forgets the program of an instance, and its ports.
     fn clear(&mut self, index: usize) {
         let Some(place) = self.places.get_mut(index) else { return };
@@ -250,9 +290,9 @@ impl<'a> Driver<'a> {
         std::mem::take(&mut place.ports).iter().for_each(|(switch, port)| self.network.remove(switch, port));
     }
 
-    /// The program of an instance was not started.
     /// A program has not started, whether that is known at once or when its network has no address for it.
     fn not_started(&mut self, index: usize, mut failed: NotStarted) {
+        self.board.runs(index, None, false);
         self.clear(index);
         if self.alone.is_none()
             && let Some(place) = self.places.get(index)
@@ -267,8 +307,8 @@ impl<'a> Driver<'a> {
         let Some(place) = self.places.get_mut(index).filter(|place| place.child.is_some()) else { return };
         let Some(port) = late_port(&place.spec, &link) else { return };
         let (switch, name) = (port.switch.clone(), port.name.clone());
-        match self.network.adopt(port, link.fd) {
-            Ok(()) => place.ports.push((switch, name)),
+        match self.network.adopt(port, link.fd, self.alone.is_none()) {
+            Ok(()) => note(&mut place.ports, switch, name),
             Err(error) => self.screen.warn(&error.at(name)),
         }
     }
@@ -312,7 +352,7 @@ impl<'a> Driver<'a> {
         if let Attached::Qemu { model, mac } = &spec.network {
             let socket = Socket::listen(self.network.here()?, spec, model.as_deref(), *mac)?;
             words.extend(socket.arguments().map(Into::into));
-            place.ports.push((spec.switch.clone(), spec.name.clone()));
+            note(&mut place.ports, spec.switch.clone(), spec.name.clone());
             place.socket = Some(socket);
         }
         self.screen.tell(&format!("{}: starts: {}", spec.name, spec.command_line()));
@@ -325,12 +365,12 @@ impl<'a> Driver<'a> {
         let (mut name_is_taken, network, ports) = (false, &mut *self.network, &mut place.ports);
         let attach = |links: Vec<InterfaceEnd>| {
             for (link, wanted) in links.into_iter().zip(spec.network.ports()) {
-                let adopted = network.adopt(port(wanted, &link), link.fd);
+                let adopted = network.adopt(port(wanted, &link), link.fd, !alone);
                 adopted.map_err(|error| {
                     name_is_taken = alone && network.taken().is_ok_and(|names| names.contains(&wanted.name));
                     if name_is_taken { Error::usage(error.what()).hint("give this one a --name NAME") } else { error }
                 })?;
-                ports.push((wanted.switch.clone(), wanted.name.clone()));
+                note(ports, wanted.switch.clone(), wanted.name.clone());
             }
             Ok(())
         };
@@ -359,6 +399,14 @@ impl<'a> Driver<'a> {
         }
         let seat = place.socket.as_ref().map(Socket::seat);
         Waiter { index, child, watch, seat, begin, readers, told: self.told.clone() }.spawn()
+    }
+}
+
+/// Notes a port, which may have been there in an earlier run.
+fn note(ports: &mut Vec<(String, String)>, switch: String, port: String) {
+    let port = (switch, port);
+    if !ports.contains(&port) {
+        ports.push(port);
     }
 }
 

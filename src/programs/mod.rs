@@ -5,6 +5,7 @@
 //! file, options ─ config ─┬─ network: a bridge of this process (engine), or one that runs and is joined
 //!                         └─ supervisor (when) ─ driver (does it) ┬─ program, launch: it in its namespaces → its ports
 //!                                                                 ├─ attend: its start, its output, its end
+//!                                                                 ├─ desk: orders by the control socket
 //!                                                                 └─ ask: whether it is ready, from inside the switch
 //! ```
 //!
@@ -13,11 +14,15 @@
 
 mod ask;
 mod attend;
+mod desk;
 mod driver;
+mod end;
 mod guest;
 mod log;
 mod network;
+mod orders;
 mod output;
+mod place;
 mod program;
 mod ready;
 mod supervisor;
@@ -27,13 +32,14 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::launch::NotStarted;
 use crossbeam_channel::Receiver;
+pub use end::End;
 pub use log::{default_folder, name_of};
 pub use network::{Network, OwnBridge};
 pub use output::readable;
 pub use program::check;
 use std::path::PathBuf;
 use std::sync::Arc;
-pub use supervisor::{End, Wishes};
+pub use supervisor::Wishes;
 pub use terminal::Terminal;
 
 /// The outcome of a bench.

@@ -215,12 +215,14 @@ impl Network {
         })
     }
 
-    /// Makes a port of a descriptor.
+    /// Makes a port of a descriptor. With `stays`, on a bridge of this process, its place is kept when that is lost, and one
+    /// that was kept is taken.
     ///
     /// # Errors
     /// There is a port of this name; the descriptor cannot be one.
-    pub fn adopt(&mut self, port: PortSpec, fd: OwnedFd) -> Result<()> {
+    pub fn adopt(&mut self, port: PortSpec, fd: OwnedFd, stays: bool) -> Result<()> {
         match self {
+            Self::Own(own) if stays => own.bridge.switch(&port.switch)?.seat_port(port, fd),
             Self::Own(own) => own.bridge.adopt_port(port, fd),
             Self::Joined(client) => client.add_port_with_fd(&port.canonical(), fd.as_fd()).map(drop),
         }
@@ -233,6 +235,12 @@ impl Network {
             Self::Joined(client) => client.remove_port_for_now(port),
         };
         removed.err().into_iter().for_each(|error| log::debug!("{error}"));
+    }
+
+    /// Takes the descriptor of a port away, whose place is kept.
+    pub fn vacate(&mut self, switch: &str, port: &str, why: &str) {
+        let vacated = self.here().and_then(|bridge| bridge.switch(switch)?.vacate_port(port, why));
+        vacated.err().into_iter().for_each(|error| log::debug!("{error}"));
     }
 
     /// The channels that tell of its end.

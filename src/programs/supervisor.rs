@@ -6,22 +6,26 @@
 //! due. The driver does the actions and nothing else.
 //!
 //! - An instance is started when all instances that it depends on (`after`) are ready. Without a check it is ready as
-//!   soon as it runs. Ready once is ready for good: its dependents are not stopped when it is restarted.
+//!   soon as it runs. Ready once is ready for good: its dependents are not stopped when it is restarted; but it is
+//!   checked again in each run, and told of.
 //! - A failed instance that may be restarted is restarted after a pause, which doubles from [`FIRST_PAUSE`] to
 //!   [`LONGEST_PAUSE`], and is short again once the instance has run for [`STEADY`].
+//! - What is ordered by hand is in `orders.rs`: one that was stopped so, or ended by a signal sent so, is no failure, and
+//!   can be started again; the bench is not over as long as there is one.
 //! - The bench fails when an instance cannot be started, or ends for good or takes too long before it is ready. It is
 //!   over when all have ended, or as soon as the instance has ended whose status is asked for.
 //! - It is stopped in reverse order: an instance gets SIGTERM when all its dependents have ended, and is killed when it
 //!   has not ended within [`GRACE`].
 
 use super::Outcome;
+use super::end::End;
+use super::orders::Pending;
+use super::place::{Instance, Standing, State, Then};
 use crate::config::{InstanceSpec, Restart, value};
-use crate::error::{Class, Error};
+use crate::error::{Class, Error, Result};
 use crate::launch::NotStarted;
 use crate::time::{Duration, Instant, earliest};
 use std::collections::{HashSet, VecDeque};
-use std::fmt;
-use std::path::PathBuf;
 
 /// How long an instance has to end by itself once it was told to.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -36,42 +40,6 @@ pub const STEADY: Duration = Duration::from_secs(10);
 /// How long the end of a killed instance is waited for, as the system may not end it.
 const GIVEN_UP: Duration = Duration::from_secs(2);
 
-/// How an instance ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// With this status.
-    Status(u8),
-    /// By this signal.
-    Signal(i32),
-}
-
-impl End {
-    /// The exit status as a shell gives it: 128 and the signal's number.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Status(status) => status,
-            Self::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
-        }
-    }
-
-    fn is_success(self) -> bool {
-        self == Self::Status(0)
-    }
-}
-
-/// `status 1`, `signal 11 (SIGSEGV)`.
-impl fmt::Display for End {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => write!(out, "status {status}"),
-            Self::Signal(signal) => match signal_hook::low_level::signal_name(*signal) {
-                Some(name) => write!(out, "signal {signal} ({name})"),
-                None => write!(out, "signal {signal}"),
-            },
-        }
-    }
-}
-
 /// An action for the driver. Instances are given by their index in the list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
@@ -85,6 +53,10 @@ pub enum Action {
     Terminate(usize),
     /// Kill it (SIGKILL).
     Kill(usize),
+    /// Send it this signal.
+    Signal(usize, i32),
+    /// Answer the order with this number.
+    Answer(u64, Result<()>),
     /// Say this to the person who watches.
     Tell(String),
     /// Report why the bench fails. It precedes the actions that follow from it, and is part of the outcome.
@@ -102,79 +74,17 @@ pub struct Wishes {
     pub timeout: Option<Duration>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// For the instances that it depends on.
-    Waiting,
-    Running {
-        since: Instant,
-    },
-    /// It was told to end.
-    Terminated {
-        deadline: Instant,
-    },
-    Killed {
-        deadline: Instant,
-    },
-    /// Before it is started again.
-    Pausing {
-        until: Instant,
-    },
-    Ended,
-}
-
-struct Instance {
-    name: String,
-    after: Vec<usize>,
-    /// The readiness check, for messages; `None`: it is ready as soon as it runs.
-    check: Option<String>,
-    /// Where its output is.
-    log: PathBuf,
-    patience: Duration,
-    restart: Restart,
-    state: State,
-    /// When it was started for the first time.
-    started: Option<Instant>,
-    ready: bool,
-    pause: Duration,
-    /// How often it was started.
-    starts: u64,
-    /// How it ended the last time.
-    end: Option<End>,
-}
-
-impl Instance {
-    /// One of [`INSTANCE_STATES`](crate::control::INSTANCE_STATES).
-    fn word(&self) -> &'static str {
-        match self.state {
-            State::Waiting | State::Pausing { .. } => "waits",
-            State::Running { .. } if self.ready => "ready",
-            State::Running { .. } => "starts",
-            State::Terminated { .. } | State::Killed { .. } => "stops",
-            State::Ended => "ended",
-        }
-    }
-
-    fn is_alive(&self) -> bool {
-        matches!(self.state, State::Running { .. } | State::Terminated { .. } | State::Killed { .. })
-    }
-
-    /// When it has to be ready.
-    fn ready_by(&self) -> Option<Instant> {
-        let over = self.ready || self.state == State::Ended;
-        self.started.filter(|_| !over).map(|started| started + self.patience)
-    }
-}
-
 /// See the module.
 pub struct Supervisor {
-    instances: Vec<Instance>,
+    pub(super) instances: Vec<Instance>,
+    /// Orders whose answer is still to come.
+    pub(super) pending: Vec<Pending>,
     exit_with: Option<usize>,
     begun: Instant,
     deadline: Option<Instant>,
-    actions: VecDeque<Action>,
+    pub(super) actions: VecDeque<Action>,
     /// Why it is being stopped, once it is.
-    stopping: Option<Outcome>,
+    pub(super) stopping: Option<Outcome>,
     /// The first failure of an instance, reported unless something worse happens.
     failure: Option<Error>,
     /// All are to end at once.
@@ -187,22 +97,10 @@ impl Supervisor {
     /// no cycle, and each has its log.
     pub fn new(now: Instant, specs: &[InstanceSpec], wishes: Wishes) -> Self {
         let place = |name: &String| specs.iter().position(|spec| spec.name == *name);
-        let instance = |spec: &InstanceSpec| Instance {
-            name: spec.name.clone(),
-            after: spec.after.iter().filter_map(place).collect(),
-            check: spec.ready.as_ref().map(ToString::to_string),
-            log: spec.log.clone().unwrap_or_default(),
-            patience: spec.ready_timeout,
-            restart: spec.restart,
-            state: State::Waiting,
-            started: None,
-            ready: false,
-            pause: FIRST_PAUSE,
-            starts: 0,
-            end: None,
-        };
+        let instance = |spec: &InstanceSpec| Instance::new(spec, spec.after.iter().filter_map(place).collect());
         let mut supervisor = Self {
             instances: specs.iter().map(instance).collect(),
+            pending: Vec::new(),
             exit_with: wishes.exit_with,
             begun: now,
             deadline: wishes.timeout.map(|timeout| now + timeout),
@@ -221,10 +119,9 @@ impl Supervisor {
         self.actions.pop_front()
     }
 
-    /// An instance as it is told of: its state, how often it was started again, and how it ended the last time.
-    pub fn told(&self, index: usize) -> Option<(&'static str, u64, Option<End>)> {
-        let instance = self.instances.get(index)?;
-        Some((instance.word(), instance.starts.saturating_sub(1), instance.end))
+    /// An instance as it is told of.
+    pub fn told(&self, index: usize) -> Option<Standing> {
+        self.instances.get(index).map(Instance::standing)
     }
 
     /// When [`Supervisor::handle_timeout`] is to be called.
@@ -236,7 +133,7 @@ impl Supervisor {
             let state = match instance.state {
                 State::Terminated { deadline } | State::Killed { deadline } => Some(deadline),
                 State::Pausing { until } => Some(until),
-                State::Waiting | State::Running { .. } | State::Ended => None,
+                State::Waiting | State::Running { .. } | State::Stopped | State::Ended => None,
             };
             earliest(state, instance.ready_by().filter(|_| self.stopping.is_none()))
         });
@@ -273,7 +170,7 @@ impl Supervisor {
                 self.actions.extend([Action::Kill(index), Action::Tell(told)]);
             }
             State::Killed { deadline } if deadline <= now => {
-                instance.state = State::Ended;
+                (instance.state, instance.runs) = (State::Ended, false);
                 let told = format!("{}: does not end although it was killed; left behind", instance.name);
                 self.actions.push_back(Action::Tell(told));
             }
@@ -285,24 +182,31 @@ impl Supervisor {
     pub fn handle_started(&mut self, now: Instant, index: usize) {
         let Some(instance) = self.instances.get_mut(index).filter(|it| it.is_alive()) else { return };
         instance.started.get_or_insert(now);
-        match (instance.ready, instance.check.is_some()) {
-            (true, _) => {}
-            (false, true) => self.actions.push_back(Action::Ask(index)),
-            (false, false) => self.handle_ready(now, index),
+        instance.runs = true;
+        match instance.check.is_some() {
+            true => self.actions.push_back(Action::Ask(index)),
+            false => self.handle_ready(now, index),
         }
+        self.answer_orders();
     }
 
     /// The instance is ready. A second call, or one after its end, changes nothing.
     pub fn handle_ready(&mut self, now: Instant, index: usize) {
         let total = self.instances.len();
         let Some(instance) = self.instances.get_mut(index).filter(|it| !it.ready && it.is_alive()) else { return };
+        let again = std::mem::replace(&mut instance.was_ready, true);
         instance.ready = true;
         let lasted = instance.started.map_or(Duration::ZERO, |started| now - started);
         let (name, check) = (instance.name.clone(), instance.check.clone());
-        let ready = self.instances.iter().filter(|instance| instance.ready).count();
+        let ready = self.instances.iter().filter(|instance| instance.was_ready).count();
         if self.stopping.is_none() {
-            let how = check.as_ref().map(|check| format!(" after {} ms ({check})", lasted.as_millis()));
-            self.tell(format!("{name}: ready{}, {ready} of {total}", how.unwrap_or_default()));
+            let how = match &check {
+                Some(check) if again => format!(" again ({check})"),
+                Some(check) => format!(" after {} ms ({check})", lasted.as_millis()),
+                None if again => " again".to_owned(),
+                None => String::new(),
+            };
+            self.tell(format!("{name}: ready{how}, {ready} of {total}"));
         }
         if check.is_some() {
             self.actions.push_back(Action::Forget(index));
@@ -314,13 +218,15 @@ impl Supervisor {
     pub fn handle_exit(&mut self, now: Instant, index: usize, end: End) {
         let Some(instance) = self.instances.get_mut(index).filter(|it| it.is_alive()) else { return };
         let since = if let State::Running { since } = instance.state { Some(since) } else { None };
-        (instance.state, instance.end) = (State::Ended, Some(end));
-        let (name, ready) = (instance.name.clone(), instance.ready);
-        if !ready && instance.check.is_some() {
+        (instance.state, instance.end, instance.runs) = (State::Ended, Some(end), false);
+        let (name, then, ready) = (instance.name.clone(), instance.then, instance.was_ready);
+        let by_hand = instance.ended_by_hand(end);
+        if !instance.ready && instance.check.is_some() {
             self.actions.push_back(Action::Forget(index));
         }
         match since.filter(|_| self.stopping.is_none()) {
             // It was told to.
+            None if self.stopping.is_none() => self.ended_as_told(now, index, then, end),
             None => self.tell(format!("{name}: ended with {end}")),
             Some(since) if !end.is_success() && instance.restart == Restart::OnFailure => {
                 let pause = if now - since >= STEADY { FIRST_PAUSE } else { instance.pause };
@@ -328,9 +234,25 @@ impl Supervisor {
                 instance.state = State::Pausing { until: now + pause };
                 self.tell(format!("{name}: ended with {end}; started again in {}", value::span(pause)));
             }
+            Some(_) if by_hand && self.exit_with != Some(index) => {
+                self.ended_as_told(now, index, Then::Stays, end);
+            }
             Some(_) => self.ended_for_good(index, &name, ready, end),
         }
         self.advance(now);
+    }
+
+    /// An instance has ended that was told to.
+    fn ended_as_told(&mut self, now: Instant, index: usize, then: Then, end: End) {
+        let Some(instance) = self.instances.get_mut(index) else { return };
+        let (state, what) = match then {
+            Then::Ends => (State::Ended, ""),
+            Then::Stays => (State::Stopped, "; `zbridge start` starts it again"),
+            Then::StartsAgain => (State::Pausing { until: now }, "; started again"),
+        };
+        instance.state = state;
+        let told = format!("{}: ended with {end}{what}", instance.name);
+        self.tell(told);
     }
 
     /// A pointer to its output, for messages.
@@ -354,15 +276,21 @@ impl Supervisor {
         }
     }
 
-    /// The instance could not be started: the bench cannot go on.
+    /// The instance could not be started: the bench cannot go on, unless it was to be started by hand.
     pub fn handle_not_started(&mut self, now: Instant, index: usize, failed: NotStarted) {
+        let by_hand = self.stopping.is_none() && self.refuse_start(index, &failed.error);
         if let Some(instance) = self.instances.get_mut(index) {
-            instance.state = State::Ended;
+            instance.state = if by_hand { State::Stopped } else { State::Ended };
             if instance.check.is_some() && !instance.ready {
                 self.actions.push_back(Action::Forget(index));
             }
         }
-        self.stop(Outcome::NotStarted(failed));
+        match (by_hand, self.instances.get(index)) {
+            (true, Some(instance)) => {
+                self.tell(format!("{}: cannot be started: {}", instance.name, failed.error.what()))
+            }
+            _ => self.stop(Outcome::NotStarted(failed)),
+        }
         self.advance(now);
     }
 
@@ -376,7 +304,7 @@ impl Supervisor {
     /// for it to be ready, or its status was asked for.
     pub fn handle_lost(&mut self, now: Instant, index: usize, error: Error) {
         let Some(instance) = self.instances.get_mut(index).filter(|it| it.state != State::Ended) else { return };
-        let (name, ready, state) = (instance.name.clone(), instance.ready, instance.state);
+        let (name, ready, state) = (instance.name.clone(), instance.was_ready, instance.state);
         let waited_for = self.instances.iter().any(|it| it.state == State::Waiting && it.after.contains(&index));
         if self.exit_with == Some(index) || waited_for && !ready {
             self.fail(error);
@@ -390,11 +318,11 @@ impl Supervisor {
                 self.actions.push_back(Action::Terminate(index));
                 State::Terminated { deadline: now + GRACE }
             }
-            State::Waiting | State::Pausing { .. } => State::Ended,
+            State::Waiting | State::Pausing { .. } | State::Stopped => State::Ended,
             ending => ending,
         };
         if let Some(instance) = self.instances.get_mut(index) {
-            instance.state = next;
+            (instance.state, instance.then) = (next, Then::Ends);
         }
         self.advance(now);
     }
@@ -428,7 +356,7 @@ impl Supervisor {
         self.advance(now);
     }
 
-    fn tell(&mut self, text: String) {
+    pub(super) fn tell(&mut self, text: String) {
         self.actions.push_back(Action::Tell(text));
     }
 
@@ -449,7 +377,7 @@ impl Supervisor {
     }
 
     /// Starts what can be started, stops what can be stopped, and sees whether all is over.
-    fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Instant) {
         if self.over {
             return;
         }
@@ -458,6 +386,7 @@ impl Supervisor {
         } else {
             self.start_what_can_be(now);
         }
+        self.answer_orders();
         if self.instances.iter().all(|instance| instance.state == State::Ended) {
             self.over = true;
             let blamed = self.failure.take().map_or(Outcome::Ended, Outcome::Failed);
@@ -468,15 +397,14 @@ impl Supervisor {
 
     fn start_what_can_be(&mut self, now: Instant) {
         for index in 0..self.instances.len() {
-            let is_ready = |at: &usize| self.instances.get(*at).is_none_or(|instance| instance.ready);
+            let is_ready = |at: &usize| self.instances.get(*at).is_none_or(|instance| instance.was_ready);
             let due = match self.instances.get(index) {
                 Some(Instance { state: State::Waiting, after, .. }) => after.iter().all(is_ready),
                 Some(Instance { state: State::Pausing { until }, .. }) => *until <= now,
                 _ => false,
             };
             if let Some(instance) = self.instances.get_mut(index).filter(|_| due) {
-                instance.state = State::Running { since: now };
-                instance.starts += 1;
+                instance.begin(now);
                 self.actions.push_back(Action::Start(index));
             }
         }
@@ -484,7 +412,7 @@ impl Supervisor {
 
     fn stop_from_behind(&mut self, now: Instant) {
         for instance in &mut self.instances {
-            if matches!(instance.state, State::Waiting | State::Pausing { .. }) {
+            if matches!(instance.state, State::Waiting | State::Pausing { .. } | State::Stopped) {
                 instance.state = State::Ended;
             }
         }

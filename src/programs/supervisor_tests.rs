@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::programs::orders::Deed;
 use proptest::prelude::*;
 
 /// What a program of the world does when it runs.
@@ -75,6 +76,15 @@ impl World {
                     continue;
                 }
                 Action::Over(outcome) => return Some(outcome),
+                Action::Answer(number, outcome) => {
+                    let outcome = outcome.map_or_else(|error| error.what().to_owned(), |()| "done".to_owned());
+                    self.log.push(format!("{} answer {number}: {outcome}", self.now));
+                    continue;
+                }
+                Action::Signal(index, signal) => {
+                    self.due.insert((self.now + 1, index, Happens::Dies(signal)));
+                    ("signal", index)
+                }
                 Action::Ask(index) | Action::Forget(index) => {
                     self.asked[index] = matches!(action, Action::Ask(_));
                     continue;
@@ -337,6 +347,96 @@ fn a_bench_may_last_so_long() {
         world.log[3..],
         ["3000 error: the bench is not over after 3s", "3000 term c", "3010 term b", "3020 term a",]
     );
+}
+
+const STOP_A: Hand = (500, |supervisor, now| supervisor.handle_order(now, 1, Deed::Stop, &[0]));
+
+#[test]
+fn one_that_is_stopped_by_hand_is_there_to_be_started_again() {
+    let start: Hand = (900, |supervisor, now| supervisor.handle_order(now, 2, Deed::Start, &[0]));
+    let (outcome, world) =
+        run(&["a:ready=\"log x\"", "b:"], &[SERVES; 2], Wishes::default(), vec![STOP_A, start, (2000, STOP)]);
+    assert_eq!(outcome, Outcome::Ended);
+    assert_eq!(
+        world.log[2..],
+        ["500 term a", "510 answer 1: done", "900 start a", "900 answer 2: done", "2000 term a", "2000 term b"]
+    );
+    let told: Vec<&str> = world.told.iter().map(String::as_str).filter(|it| it.starts_with("a: ")).collect();
+    let again = "a: ready again (log x), 2 of 2";
+    assert_eq!(told[1..3], ["a: ended with signal 15 (SIGTERM); `zbridge start` starts it again", again]);
+}
+
+#[test]
+fn a_restart_is_done_when_the_program_runs_again() {
+    let slow = Nature { obeys: None, ..SERVES };
+    let again: Hand = (500, |supervisor, now| supervisor.handle_order(now, 1, Deed::Restart, &[1, 0]));
+    let (_, world) = run(&["a:", "b:"], &[SERVES, slow], Wishes::default(), vec![again, (9000, STOP)]);
+    assert_eq!(
+        world.log[2..7],
+        ["500 term b", "500 term a", "510 start a", "5500 kill b", "5500 start b"],
+        "{:?}",
+        world.log
+    );
+    assert_eq!(world.log[7], "5500 answer 1: done");
+}
+
+#[test]
+fn a_kill_by_hand_is_no_failure_of_the_bench() {
+    let kill: Hand = (500, |supervisor, now| supervisor.handle_order(now, 1, Deed::Signal(9), &[0]));
+    let (outcome, world) = run(&["a:", "b:"], &[SERVES; 2], Wishes::default(), vec![kill, (900, STOP)]);
+    assert_eq!(outcome, Outcome::Ended);
+    assert_eq!(world.log[2..4], ["500 kill a", "500 answer 1: done"]);
+    // Its policy holds as if it had died by itself.
+    let (_, world) = run(&["a:restart=\"on-failure\""], &[SERVES], Wishes::default(), vec![kill, (900, STOP)]);
+    assert_eq!(world.log[1..4], ["500 kill a", "500 answer 1: done", "750 start a"]);
+    // A signal that it did not take to end is not the cause of its end.
+    let usr1: Hand = (100, |supervisor, now| supervisor.handle_order(now, 1, Deed::Signal(10), &[0]));
+    let fails = Nature { ends: Some((50, End::Status(3))), ..SERVES };
+    let (outcome, _) =
+        run(&["a:"], &[Nature { ends: Some((101, End::Status(3))), ..fails }], Wishes::default(), vec![usr1]);
+    failed(&outcome, Class::Runtime, "a: ended with status 3");
+}
+
+#[test]
+fn what_cannot_be_ordered_is_refused() {
+    let specs = specs(&["a:", "b:"]);
+    let mut supervisor = Supervisor::new(Instant::ZERO, &specs, Wishes::default());
+    let mut world = World::new(&specs, &[SERVES; 2]);
+    assert_eq!(world.obey(&mut supervisor), None);
+    supervisor.handle_order(Instant::ZERO, 1, Deed::Start, &[0]);
+    supervisor.handle_exit(Instant::ZERO, 0, End::Status(0));
+    supervisor.handle_order(Instant::ZERO, 2, Deed::Stop, &[0]);
+    supervisor.handle_order(Instant::ZERO, 3, Deed::Signal(15), &[0]);
+    supervisor.handle_stop(Instant::ZERO);
+    supervisor.handle_order(Instant::ZERO, 4, Deed::Restart, &[1]);
+    assert_eq!(world.obey(&mut supervisor), None);
+    let answers: Vec<&str> = world.log.iter().filter_map(|line| line.strip_prefix("0 answer ")).collect();
+    let ended = "a does not run: it ended with status 0";
+    assert_eq!(
+        answers,
+        [
+            "1: a runs already".to_owned(),
+            format!("2: {ended}"),
+            format!("3: {ended}"),
+            "4: the bench is being stopped".to_owned()
+        ]
+    );
+}
+
+/// A program that is not there any more is no reason to end a bench that runs.
+#[test]
+fn a_start_by_hand_that_fails_is_answered() {
+    let specs = specs(&["a:", "b:"]);
+    let mut supervisor = Supervisor::new(Instant::ZERO, &specs, Wishes::default());
+    let mut world = World::new(&specs, &[SERVES; 2]);
+    assert_eq!(world.obey(&mut supervisor), None);
+    supervisor.handle_order(Instant::ZERO, 1, Deed::Restart, &[0]);
+    supervisor.handle_exit(Instant::ZERO, 0, End::Signal(15));
+    let error = Error::new(Class::NoObject, "./x: No such file");
+    supervisor.handle_not_started(Instant::ZERO, 0, NotStarted { error: error.clone(), status: 127 });
+    let mut actions = std::iter::from_fn(|| supervisor.poll_action());
+    assert!(actions.any(|action| action == Action::Answer(1, Err(error.clone()))));
+    assert_eq!(supervisor.told(0).map(|told| told.state), Some("stopped"));
 }
 
 fn nature() -> impl Strategy<Value = Nature> {

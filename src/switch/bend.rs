@@ -241,7 +241,7 @@ impl Switch {
     }
 
     /// When the next frame that is held goes on.
-    pub(super) fn next_held(&self) -> Option<Instant> {
+    pub fn next_held(&self) -> Option<Instant> {
         let lines = self.bent.iter().filter_map(|&id| self.port(id)).flat_map(|port| port.lines.iter().flatten());
         lines.filter_map(|line| line.poll_timeout()).min()
     }

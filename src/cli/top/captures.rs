@@ -66,7 +66,7 @@ impl Captures {
         })
     }
 
-    /// Begins the capture of a port of this bridge, or ends it. Says which, and where the file is.
+    /// Begins the capture of a port of this bridge, or ends it. Says which.
     pub fn toggle(&mut self, bridge: &str, port: &str) -> String {
         if let Some(running) = self.running.iter_mut().find(|running| running.port == port) {
             running.unwanted = true;
@@ -74,13 +74,13 @@ impl Captures {
             return format!("the capture of {port} ends");
         }
         match self.begin(bridge, port) {
-            Ok(path) => format!("{port} is captured into {}; c ends it", path.display()),
+            Ok(()) => format!("the bridge is asked to capture {port} …"),
             Err(error) => format!("{port} cannot be captured: {}", error.what()),
         }
     }
 
     /// A thread asks the bridge, which may hang.
-    fn begin(&mut self, bridge: &str, port: &str) -> Result<PathBuf> {
+    fn begin(&mut self, bridge: &str, port: &str) -> Result<()> {
         let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
         let (file, path) = create(&format!("zbridge-{}-{time}", plain(port)))?;
         let (tell, port, written) = (self.tell.clone(), port.to_owned(), Arc::new(AtomicU64::new(0)));
@@ -93,19 +93,14 @@ impl Captures {
         };
         rights::spawn_to_look("zb-capture", &ROLE, work)
             .map_err(|cause| Error::system("cannot start a thread", &cause))?;
-        self.running.push(Running { port, path: path.clone(), written, stopper: None, unwanted: false });
-        Ok(path)
+        self.running.push(Running { port, path, written, stopper: None, unwanted: false });
+        Ok(())
     }
 
-    /// What is to be said of a capture that has ended, once for each.
+    /// What is to be said of a capture that has begun, with its file, or has ended, once for each.
     pub fn news(&mut self) -> Option<String> {
-        loop {
-            let news = self.told.try_recv().ok()?;
-            let said = self.take(news);
-            if said.is_some() {
-                return said;
-            }
-        }
+        let news = self.told.try_recv().ok()?;
+        self.take(news)
     }
 
     fn take(&mut self, news: News) -> Option<String> {
@@ -116,7 +111,7 @@ impl Captures {
                     stopper.stop();
                 }
                 running.stopper = Some(stopper);
-                None
+                Some(format!("{} is captured into {}; c ends it", running.port, running.path.display()))
             }
             News::Ended { port, outcome, stays } => {
                 let place = self.running.iter().position(|running| running.port == port)?;

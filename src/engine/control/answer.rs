@@ -4,7 +4,7 @@
 //! ([`Outcome::Aside`]), or as a page that waits for a reading of the tables ([`Outcome::Page`]).
 
 use super::aside::Asker;
-use super::board::Board;
+use super::board::{Board, Ordered};
 use super::captures::Captured;
 use super::details;
 use super::drops;
@@ -18,7 +18,7 @@ use crate::capture::Wish;
 use crate::capture::filter::Filter;
 use crate::config::grammar::{nearest, nearest_of};
 use crate::config::text::shell;
-use crate::config::{Cut, PortSpec, settings};
+use crate::config::{Cut, PortSpec, settings, value};
 use crate::control::openmetrics;
 use crate::control::{
     Added, AddressInfo, AttachInfo, Command, FlapInfo, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES,
@@ -34,6 +34,7 @@ use crate::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
+use signal_hook::consts::SIGKILL;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -109,11 +110,11 @@ pub enum Told {
 
 /// A command that is done, with its answer.
 pub fn done(answer: &impl Serialize) -> Result<Outcome> {
-    value(answer).map(Outcome::Done)
+    as_value(answer).map(Outcome::Done)
 }
 
 /// An answer as it is sent.
-pub fn value(answer: &impl Serialize) -> Result<Value> {
+pub fn as_value(answer: &impl Serialize) -> Result<Value> {
     serde_json::to_value(answer)
         .map_err(|cause| Error::new(Class::Runtime, format!("cannot be written: {cause}")).because(cause))
 }
@@ -143,6 +144,14 @@ impl Answerer {
             Command::Flows => Ok(self.details(details::flows)),
             Command::Usb => Ok(self.details(details::usb)),
             Command::Instances => done(&InstancesInfo { instances: self.board.instances() }),
+            Command::Start { instances } => self.order(Ordered::Start, instances, session),
+            Command::Stop { instances } => self.order(Ordered::Stop, instances, session),
+            Command::Restart { instances } => self.order(Ordered::Restart, instances, session),
+            Command::Kill { instances, signal } => {
+                let signal = signal.as_deref().map_or(Ok(SIGKILL), value::signal);
+                let signal = signal.map_err(|form| Error::usage(format!("kill: expected {form}")))?;
+                self.order(Ordered::Signal(signal), instances, session)
+            }
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
@@ -291,6 +300,21 @@ impl Answerer {
         handle.set(port, settings)?;
         log::info!("{port}: set {} by {}", words.join(" "), session.who);
         done(&serde_json::json!({}))
+    }
+
+    /// Orders something of the programs of this process. Who carries it out answers in its time.
+    fn order(&self, what: Ordered, instances: Vec<String>, session: &Session) -> Result<Outcome> {
+        if instances.is_empty() {
+            return Err(Error::usage("no instance is named"));
+        }
+        log::info!("{}: {what} by {}", instances.join(", "), session.who);
+        let answer = self.board.order(what, instances)?;
+        let work = move || {
+            let gone = |_| Error::new(Class::Runtime, "the bench has ended");
+            let done = answer.recv().map_err(gone).and_then(|done| done);
+            Told::Asked(done.map(|()| serde_json::json!({})))
+        };
+        Ok(Outcome::Aside(Box::new(work)))
     }
 
     /// Has frames captured for `session`, whose connection is the capture's from then on.

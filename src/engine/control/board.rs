@@ -1,11 +1,15 @@
-//! What the control socket tells of the programs that its process runs beside the bridge.
+//! What the control socket tells of the programs that its process runs beside the bridge, and what it has ordered for them.
 //!
-//! Who runs them (`programs`) writes here; the control socket's thread and the metrics read. Nobody holds the lock for
-//! longer than it takes to copy a few lines.
+//! Who runs them (`programs`) writes here, and takes the orders; the control socket's thread and the metrics read. Nobody
+//! holds the lock for longer than it takes to copy a few lines.
 
 use crate::control::InstanceInfo;
+use crate::error::{Class, Error, Result};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
 
 /// Lines that are kept of each program.
 const LINES: usize = 12;
@@ -14,12 +18,52 @@ pub const LINE_BYTES: usize = 400;
 
 /// See the head of the file.
 #[derive(Default)]
-pub struct Board(Mutex<Vec<Program>>);
+pub struct Board {
+    programs: Mutex<Vec<Program>>,
+    orders: Mutex<Option<Sender<Order>>>,
+}
+
+/// What is ordered of programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ordered {
+    /// To start what does not run.
+    Start,
+    /// To stop what runs.
+    Stop,
+    /// To stop and start.
+    Restart,
+    /// To send this signal.
+    Signal(i32),
+}
+
+/// `restart`, `signal 15`.
+impl fmt::Display for Ordered {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => out.write_str("start"),
+            Self::Stop => out.write_str("stop"),
+            Self::Restart => out.write_str("restart"),
+            Self::Signal(number) => write!(out, "signal {number}"),
+        }
+    }
+}
+
+/// An order.
+pub struct Order {
+    /// What is to be done.
+    pub what: Ordered,
+    /// With these programs, by name.
+    pub instances: Vec<String>,
+    /// Where the answer goes, when it is done or cannot be.
+    pub answer: Sender<Result<()>>,
+}
 
 /// A program.
 #[derive(Default)]
 struct Program {
     info: InstanceInfo,
+    /// When it was started.
+    began: Option<Instant>,
     lines: VecDeque<String>,
 }
 
@@ -27,19 +71,27 @@ impl Board {
     /// Adds a program, which waits. Its index is how many there were.
     pub fn add(&self, name: &str, log: Option<String>) {
         let info = InstanceInfo { name: name.to_owned(), state: "waits".into(), log, ..InstanceInfo::default() };
-        self.0.lock().push(Program { info, lines: VecDeque::new() });
+        self.programs.lock().push(Program { info, ..Program::default() });
     }
 
     /// Changes what is told of a program.
     pub fn change(&self, index: usize, change: impl FnOnce(&mut InstanceInfo)) {
-        if let Some(program) = self.0.lock().get_mut(index) {
+        if let Some(program) = self.programs.lock().get_mut(index) {
             change(&mut program.info);
+        }
+    }
+
+    /// The process of a program, since when it runs; nothing: it does not.
+    pub fn runs(&self, index: usize, pid: Option<u32>, runs: bool) {
+        if let Some(program) = self.programs.lock().get_mut(index) {
+            program.info.pid = pid;
+            program.began = runs.then(Instant::now);
         }
     }
 
     /// A program has written a line: as many of its bytes as are kept, made readable.
     pub fn line(&self, index: usize, line: String) {
-        if let Some(program) = self.0.lock().get_mut(index) {
+        if let Some(program) = self.programs.lock().get_mut(index) {
             program.lines.push_back(line);
             if program.lines.len() > LINES {
                 program.lines.pop_front();
@@ -51,9 +103,36 @@ impl Board {
     pub fn instances(&self) -> Vec<InstanceInfo> {
         let told = |program: &Program| {
             let lines = program.lines.iter().cloned().collect();
-            InstanceInfo { lines, ..program.info.clone() }
+            let uptime = program.began.map(|began| began.elapsed().as_secs());
+            InstanceInfo { lines, uptime, ..program.info.clone() }
         };
-        self.0.lock().iter().map(told).collect()
+        self.programs.lock().iter().map(told).collect()
+    }
+
+    /// The channel of orders, for who carries them out.
+    pub fn attend(&self) -> Receiver<Order> {
+        let (orders, taken) = unbounded();
+        *self.orders.lock() = Some(orders);
+        taken
+    }
+
+    /// Nobody carries orders out any more.
+    pub fn close(&self) {
+        *self.orders.lock() = None;
+    }
+
+    /// Orders something of programs. The answer comes by the channel.
+    ///
+    /// # Errors
+    /// This process runs no programs, or not any more.
+    pub fn order(&self, what: Ordered, instances: Vec<String>) -> Result<Receiver<Result<()>>> {
+        let (answer, heard) = bounded(1);
+        let orders = self.orders.lock().clone();
+        let sent = orders.is_some_and(|orders| orders.send(Order { what, instances, answer }).is_ok());
+        sent.then_some(heard).ok_or_else(|| {
+            let error = Error::new(Class::NoObject, "no program runs beside this bridge");
+            error.hint("the programs of a bench can be commanded: zbridge up FILE")
+        })
     }
 }
 

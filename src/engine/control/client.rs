@@ -42,6 +42,9 @@ pub struct Client {
 /// How much later than asked a bridge may say that a wait was in vain.
 const LATE: Duration = Duration::from_secs(1);
 
+/// How long a program may take to end and to start again: it may ask for an address first.
+const DONE: Duration = Duration::from_secs(120);
+
 /// The same if all bridges are asked: one that hangs should not delay the answer.
 const CALL: Duration = Duration::from_secs(1);
 
@@ -375,6 +378,19 @@ impl Client {
     /// As [`Client::request`].
     pub fn drops(&mut self) -> Result<DropsInfo> {
         self.request(Command::Drops)
+    }
+
+    /// Has programs of its process started, stopped, restarted or killed, and waits until that is done: `command` is one of
+    /// these.
+    ///
+    /// # Errors
+    /// As [`Client::request`]; there is no such program; it cannot be done.
+    pub fn order(&mut self, command: Command) -> Result<()> {
+        let cannot = |cause| Error::system("control socket", &cause);
+        self.socket.set_read_timeout(Some(DONE)).map_err(cannot)?;
+        let done = self.request(command);
+        self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
+        done.map(|_: serde_json::Value| ())
     }
 
     /// The programs that its process runs, and their last lines.

@@ -3,7 +3,7 @@
 //! Theory of operation. The switches tell which of their ports have a service; the services are then asked past the
 //! switches, on a thread of their own (`aside.rs`), as a gateway with thousands of flows answers in many pages.
 
-use super::answer::{Answerer, Outcome, Told, value};
+use super::answer::{Answerer, Outcome, Told, as_value};
 use crate::control::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 use crate::engine::command::Handle;
 use crate::error::{Class, Error, Result};
@@ -30,7 +30,7 @@ impl Answerer {
     /// What `ask` learns from the services of the switches that run.
     pub(super) fn details<T: Serialize + 'static>(&self, ask: fn(&[Handle]) -> Result<T>) -> Outcome {
         let handles: Vec<Handle> = self.handles.iter().filter(|handle| !handle.has_ended()).cloned().collect();
-        Outcome::Aside(Box::new(move || Told::Asked(ask(&handles).and_then(|told| value(&told)))))
+        Outcome::Aside(Box::new(move || Told::Asked(ask(&handles).and_then(|told| as_value(&told)))))
     }
 }
 

@@ -50,7 +50,7 @@ mod session;
 mod trace;
 mod waits;
 
-pub(crate) use board::{Board, LINE_BYTES};
+pub(crate) use board::{Board, LINE_BYTES, Order, Ordered};
 pub use capturing::{Capturing, Stopper};
 pub(crate) use client::is_silent;
 pub(crate) use client::{Called, bridges, each_bridge, where_looked};

@@ -348,7 +348,7 @@ impl Serving {
         if session.deaf && command.only_asks() {
             return true;
         }
-        let waits = matches!(command, Command::Wait { .. } | Command::PortAdd { fd: false, .. } | Command::Fdb { .. });
+        let waits = command.takes_its_time();
         let outcome = match waits && !may_wait {
             true => Err(Error::new(Class::Runtime, format!("{WAITING} clients wait for something already"))),
             false if matches!(command, Command::Capture { .. }) && !may_capture => {

@@ -323,4 +323,6 @@ pub fn flip_bit(frame: &mut [u8], bit: u32) {
 }
 
 #[cfg(test)]
+mod million;
+#[cfg(test)]
 mod tests;
