@@ -11,7 +11,10 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
 use super::fates::FatesArgs;
+use super::fdb::FdbVerb;
+use super::gateway::{DnsVerb, ForwardVerb, LeaseVerb};
 use super::graph::GraphArgs;
+pub use super::look::{Look, Which};
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::view::ViewArgs;
@@ -135,13 +138,28 @@ pub enum Command {
         #[command(flatten)]
         bridge: Which,
     },
+    /// End a running bridge, and its programs before it; it is gone when the command is done
+    Down {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+    },
+    /// Have a bridge read its --config file again: what differs is carried out, and no other port loses a frame
+    Reload {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+        /// As JSON, one object on one line
+        #[arg(long)]
+        json: bool,
+    },
     /// Add ports to a running bridge, or remove them
     Port {
         /// What to do with it.
         #[command(subcommand)]
         verb: PortVerb,
     },
-    /// Change settings of a port of a running bridge: down, up, tx.loss=1%, mirror=PORT[:rx|tx|both]
+    /// Change settings of a port of a running bridge: down, up, isolate, mtu=1400, tx.loss=1%, mirror=PORT
     #[command(after_help = help::settings())]
     Set {
         /// The port, by name
@@ -174,9 +192,15 @@ pub enum Command {
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
-    /// The addresses that a running bridge has learned
-    #[command(after_long_help = help::columns(super::ask::FDB_COLUMNS))]
+    /// The addresses that a running bridge has learned; add, del, flush change them
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = help::columns(super::ask::FDB_COLUMNS)
+    )]
     Fdb {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<FdbVerb>,
         /// Which bridge.
         #[command(flatten)]
         bridge: Which,
@@ -253,6 +277,24 @@ pub enum Command {
         /// Which bridge, and how it is shown.
         #[command(flatten)]
         look: Look,
+    },
+    /// Addresses of this machine that lead to guests, through a gateway of a running bridge: add, del, ls
+    Forward {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: ForwardVerb,
+    },
+    /// Names that the resolver of a running bridge's gateway knows: add, del, ls
+    Dns {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: DnsVerb,
+    },
+    /// Addresses that a running bridge's gateway leases to hosts: pin, drop, ls
+    Lease {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: LeaseVerb,
     },
     /// The USB devices of a running bridge, who uses them, and their transfers
     #[command(
@@ -415,41 +457,6 @@ pub(super) fn metrics(text: &str) -> Result<MetricsAt, String> {
 
 fn rule(text: &str) -> Result<Rule, String> {
     value::rewrite(text).map_err(|form| format!("expected {form}"))
-}
-
-/// The bridge that is asked: `--to lab`, as with every command. Where nothing else can be named, `status lab` does, too.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
-pub struct Which {
-    /// The same as --to
-    #[arg(hide = true, add = ArgValueCandidates::new(complete::running))]
-    name: Option<String>,
-    /// The bridge (default: the one called default, or the only one)
-    #[arg(long, value_name = "NAME", conflicts_with = "name", add = ArgValueCandidates::new(complete::running))]
-    to: Option<String>,
-}
-
-impl Which {
-    /// Its name, if one was given.
-    pub fn name(&self) -> Option<String> {
-        self.name.clone().or_else(|| self.to.clone())
-    }
-}
-
-/// How something of a running bridge is looked at.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
-pub struct Look {
-    /// Which bridge.
-    #[command(flatten)]
-    pub bridge: Which,
-    /// As JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
-    /// Go on, and print with the time what has come, changed or gone, until interrupted
-    #[arg(long)]
-    pub watch: bool,
-    /// All columns, however wide the terminal is
-    #[arg(long)]
-    pub wide: bool,
 }
 
 /// Programs of a running bench.

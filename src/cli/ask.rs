@@ -3,12 +3,13 @@
 
 use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
+use super::fdb::{self, FdbVerb};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::units::span;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, flows, print, ps, stations, table, top, trace, usb};
+use super::{Label, complain, doctor, drops, ending, flows, gateway, print, ps, stations, table, top, trace, usb};
 use crate::config::text::columns;
 use crate::config::{
     Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -131,6 +132,19 @@ pub enum Ask {
     },
     /// The flows of its gateways.
     Flows(Look),
+    /// That it ends.
+    Down(Option<String>),
+    /// That it reads its file again.
+    Reload {
+        /// The bridge.
+        name: Option<String>,
+        /// As JSON.
+        json: bool,
+    },
+    /// Stations that it shall bind or forget.
+    ChangeFdb(FdbVerb),
+    /// Forwards, names and leases of its gateways.
+    Gateway(gateway::Asked),
     /// Its USB devices.
     Usb(Look),
     /// A picture of it.
@@ -233,6 +247,10 @@ impl Ask {
             Self::Trace(asked) => trace::run(&asked),
             Self::Top { name } => top::run(name),
             Self::Flows(look) => flows::perform(&look),
+            Self::Down(name) => ending::down(name.as_deref()),
+            Self::Reload { name, json } => ending::reload(name.as_deref(), json),
+            Self::ChangeFdb(verb) => fdb::perform(verb),
+            Self::Gateway(asked) => gateway::perform(asked),
             Self::Usb(look) => usb::perform(&look),
             Self::View(args) => view::run(&args),
             Self::Graph(args) => graph::run(&args),

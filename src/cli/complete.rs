@@ -9,13 +9,14 @@ mod spec;
 pub use spec::specs;
 
 use super::topics::TOPICS;
-use crate::config::{BEND_KEYS, Config, KINDS, KeyRow};
-use crate::control::{InstanceInfo, PORT_STATES};
+use crate::config::{BEND_KEYS, Config, KINDS, KeyRow, SET_KEYS};
+use crate::control::{Command, ForwardInfo, ForwardsInfo, HeldInfo, InstanceInfo, LeasesInfo, NamesInfo, PORT_STATES};
 use crate::engine::control::{Client, bridges};
 use crate::error::{Error, Result};
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::{PathCompleter, ValueCompleter};
 use clap_complete::env::{CompleteEnv, Shells};
+use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -77,7 +78,11 @@ pub fn programs() -> Vec<CompletionCandidate> {
 
 /// The settings of a port.
 pub fn settings() -> Vec<CompletionCandidate> {
-    let mut found: Vec<_> = ["down", "up", "mirror=off"].map(CompletionCandidate::new).into();
+    let word = |row: &KeyRow| format!("{}{}", row.word, if row.value.is_some() { "=" } else { "" });
+    let plain = SET_KEYS.iter().filter(|row| row.word != "tx.KEY");
+    let mut found: Vec<_> =
+        plain.map(|row| CompletionCandidate::new(word(row)).help(Some(row.summary.into()))).collect();
+    found.push(CompletionCandidate::new("mirror=off"));
     found.extend(named_ports("mirror="));
     let keys = ["tx.", "rx.", "both."].iter().flat_map(|way| {
         let key = move |row: &KeyRow| CompletionCandidate::new(format!("{way}{}=", row.word));
@@ -114,6 +119,38 @@ fn named_ports(before: &str) -> Vec<CompletionCandidate> {
                 .help(Some(format!("{}, {}", port.kind, port.state).into()))
         })
         .collect()
+}
+
+/// What bridges that run answer to `command`, each with the words that are offered of it.
+fn offered<T: DeserializeOwned>(command: &Command, words: fn(T) -> Vec<(String, String)>) -> Vec<CompletionCandidate> {
+    let answers = bridges().into_iter().filter_map(|mut client| client.request(command.clone()).ok());
+    let words = answers.flat_map(words);
+    words.map(|(word, help)| CompletionCandidate::new(word).help(Some(help.into()))).collect()
+}
+
+/// Where the forwards of bridges that run listen.
+pub fn forwards() -> Vec<CompletionCandidate> {
+    offered(&Command::ForwardLs, |told: ForwardsInfo| {
+        let word = |it: &ForwardInfo| (format!("{}:{}", it.protocol, it.listen), format!("leads to {}", it.guest));
+        told.forwards.iter().map(word).collect()
+    })
+}
+
+/// The names that were added to the resolvers of bridges that run.
+pub fn added_names() -> Vec<CompletionCandidate> {
+    offered(&Command::DnsLs, |told: NamesInfo| {
+        let added = told.names.into_iter().filter(|it| it.source == "added");
+        added.map(|it| (it.name, it.addrs.first().map(ToString::to_string).unwrap_or_default())).collect()
+    })
+}
+
+/// The addresses that hosts have from bridges that run.
+pub fn leases() -> Vec<CompletionCandidate> {
+    offered(&Command::LeaseLs, |told: LeasesInfo| {
+        let word =
+            |it: HeldInfo| (it.addr.to_string(), it.name.map_or(it.mac.clone(), |name| format!("{name} {}", it.mac)));
+        told.leases.into_iter().map(word).collect()
+    })
 }
 
 /// The states of a port.

@@ -99,10 +99,19 @@ pub struct Table {
 impl Table {
     /// The table, in lines of `width` characters as far as that is possible, and below it which columns had no room.
     pub fn text(&self, width: Option<usize>) -> String {
+        self.noted(width, "--wide")
+    }
+
+    /// The same of a command without `--wide`.
+    pub fn text_or_json(&self, width: Option<usize>) -> String {
+        self.noted(width, "--json")
+    }
+
+    fn noted(&self, width: Option<usize>, option: &str) -> String {
         let (lines, left_out) = self.lines(width);
         let note = match (width, left_out.as_slice()) {
             (Some(width), [_, ..]) => {
-                wrap("  ", width, &format!("no room for: {} (--wide has all columns)", left_out.join(", ")))
+                wrap("  ", width, &format!("no room for: {} ({option} has all columns)", left_out.join(", ")))
             }
             _ => String::new(),
         };

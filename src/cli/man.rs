@@ -125,7 +125,8 @@ fn ports(roff: &mut Roff) {
 fn keys(roff: &mut Roff, rows: &[KeyRow]) {
     for row in rows {
         let again = if row.repeatable { " May be given often." } else { "" };
-        entry(roff, &row.form(), &format!("{}.{again}", capital(row.summary)));
+        let live = if row.live { " `zbridge set` changes it while the port is there." } else { "" };
+        entry(roff, &row.form(), &format!("{}.{again}{live}", capital(row.summary)));
     }
 }
 

@@ -11,14 +11,18 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod ending;
 mod fates;
+mod fdb;
 mod flows;
 mod follow;
+mod gateway;
 mod graph;
 mod help;
 mod instance;
 mod layout;
 mod log;
+mod look;
 mod man;
 mod mistakes;
 mod ports;
@@ -50,8 +54,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::text::shell;
 use crate::config::{
-    Config, Cut, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, SwitchSpec, Tap,
-    check_rules, value,
+    Config, Cut, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, Source, SwitchSpec,
+    Tap, check_rules, value,
 };
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, DEFAULT_TAP};
@@ -242,7 +246,14 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Set { port, settings, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::set(port, settings, to.as_deref())?)));
         }
-        Some(Command::Fdb { bridge, switch, json }) => {
+        Some(Command::Down { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Down(bridge.name())))),
+        Some(Command::Reload { bridge, json }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Reload { name: bridge.name(), json: *json })));
+        }
+        Some(Command::Fdb { verb: Some(verb), .. }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::ChangeFdb(verb.clone()))));
+        }
+        Some(Command::Fdb { verb: None, bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
@@ -257,6 +268,9 @@ fn answer(args: &Args) -> Result<Answer> {
             let asked = trace::Asked::new(port, frame, file.as_deref(), number.map(|number| number as usize))?;
             return Ok(Answer::Job(Job::Ask(Ask::Trace(trace::Asked { to: to.clone(), json: *json, ..asked }))));
         }
+        Some(Command::Forward { verb }) => return Ok(gateway_job(gateway::Asked::Forward(verb.clone()))),
+        Some(Command::Dns { verb }) => return Ok(gateway_job(gateway::Asked::Dns(verb.clone()))),
+        Some(Command::Lease { verb }) => return Ok(gateway_job(gateway::Asked::Lease(verb.clone()))),
         Some(Command::Ps { bridge, json, wide }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Ps { name: bridge.name(), json: *json, wide: *wide })));
         }
@@ -304,6 +318,10 @@ fn answer(args: &Args) -> Result<Answer> {
     Ok(Answer::Text(text))
 }
 
+fn gateway_job(asked: gateway::Asked) -> Answer {
+    Answer::Job(Job::Ask(Ask::Gateway(asked)))
+}
+
 /// Options of a switch are before a command.
 fn misplaced(args: &Args) -> Error {
     let what = "--port, --switch, --config, --name, --metrics, --fates and --replay are for running a switch, not for a command";
@@ -333,6 +351,10 @@ fn plan(args: &Args) -> Result<Config> {
         None => Config::default(),
     };
     given.metrics.clone_from(&args.metrics);
+    config.source = match &args.config {
+        Some(file) => Some(Box::new(source(file, &given)?)),
+        None => None,
+    };
     config.overlay(given);
     args.fates.give(&mut config)?;
     warn(&config)?;
@@ -342,6 +364,12 @@ fn plan(args: &Args) -> Result<Config> {
         complain(Label::Warning, &Error::usage(what).hint(format!("zbridge up {}", shell(&file.to_string_lossy()))));
     }
     Ok(config)
+}
+
+/// A file that may be read again, from wherever the process is then, with what the command line lays over it.
+fn source(file: &Path, over: &Config) -> Result<Source> {
+    let file = std::path::absolute(file).map_err(|cause| Error::system(file.display(), &cause))?;
+    Ok(Source { file, over: over.clone() })
 }
 
 /// Reads a configuration file, and says all that is wrong with it; the last is for the caller to say.

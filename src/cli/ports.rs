@@ -25,7 +25,11 @@ pub fn page(kind: Option<&str>, style: Style, width: Option<usize>) -> Result<St
     if shown.iter().any(|row| row.target == "TRANSPORT") {
         text.push_str(&format!("{}\n{}\n", style.heading("A TRANSPORT is one of"), transports(width)));
     }
-    text.push_str(&format!("{}\n{}", style.heading("Keys of every port"), keys(COMMON, width)));
+    text.push_str(&format!(
+        "{}\n{}",
+        style.heading("Keys of every port (*: `zbridge set` changes it while the port is there)"),
+        keys(COMMON, width)
+    ));
     if kind.is_none() {
         let head = style.heading("A switch is");
         text.push_str(&format!(
@@ -72,7 +76,8 @@ fn transports(width: Option<usize>) -> String {
 
 fn summary(row: &KeyRow) -> String {
     let again = if row.repeatable { " (may be given often)" } else { "" };
-    format!("{}{again}", row.summary)
+    let live = if row.live { " *" } else { "" };
+    format!("{}{again}{live}", row.summary)
 }
 
 /// The port kinds as a table in Markdown, and the common keys below it.
@@ -83,7 +88,9 @@ pub fn markdown() -> String {
         let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', r"\|")).collect();
         text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
-    text.push_str(&format!("\nEvery port also takes {}.\n", codes(COMMON)));
+    let live: Vec<KeyRow> = COMMON.iter().filter(|row| row.live).copied().collect();
+    let (all, live) = (codes(COMMON), live.iter().map(|row| code(row.word)).collect::<Vec<_>>().join(", "));
+    text.push_str(&format!("\nEvery port also takes {all}. While it is there `zbridge set` changes {live}.\n"));
     text
 }
 

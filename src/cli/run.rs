@@ -4,7 +4,7 @@ use super::style::width_of;
 use super::{print, show, stop};
 use crate::config::Config;
 use crate::engine::control::DEFAULT_NAME;
-use crate::error::Result;
+use crate::error::{Class, Result};
 use crate::programs::OwnBridge;
 use crate::rights::role::{BASE, REMOVE, SOCKETS};
 use crate::rights::{self, Role};
@@ -20,10 +20,10 @@ static MAIN: Role = Role::new("main", &[BASE, SOCKETS, REMOVE]);
 /// The name is taken; a port that cannot be opened; why a switch or a service ended by itself.
 pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
-    let stop = stop::one_wish()?;
+    let (stop, again) = stop::one_wish_or_reload(config.source.is_some())?;
     let own = OwnBridge::start(config, name, DEFAULT_NAME)?;
     tell_name(&own);
-    let bridge = own.bridge();
+    let (bridge, down) = (own.bridge(), own.attend_down());
     let status = bridge.status()?;
     // What holds a port up may be another process, which is hidden from one that has given up its rights.
     let shown = [show::ports(&status, width_of(std::io::stdout())), show::attachments(&status)].concat();
@@ -34,6 +34,11 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     while bridge.has_a_switch() {
         select! {
             recv(stop) -> _ => break,
+            recv(down) -> _ => {
+                stop::leave_within(stop::ORDERLY, Class::Fault.code());
+                break;
+            }
+            recv(again) -> _ => own.reload(),
             // It was logged where it happened, and what is left goes on.
             recv(bridge.ended()) -> _ => {}
         }

@@ -156,6 +156,8 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
     let captures = of_switches.filter_map(|path| path.as_deref());
     let captures = captures.chain(config.instances.iter().flat_map(|it| it.captures()).map(|(path, _)| path));
     places.extend(captures.filter_map(folder));
+    // It may be read again.
+    places.extend(config.source.as_deref().and_then(|source| folder(&source.file)));
     if let Some(MetricsAt::Unix(path)) = &config.metrics {
         places.extend(folder(path));
     }

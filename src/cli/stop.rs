@@ -14,9 +14,10 @@ use crate::port::made;
 use crate::port::process::is_ignored;
 use crate::rights::role::{BASE, REMOVE, SOCKETS};
 use crate::rights::{self, Role};
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::{IsTerminal, stdin};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -70,8 +71,26 @@ impl Wishes {
 /// # Errors
 /// The system has no descriptors or threads left.
 pub fn one_wish() -> Result<Receiver<i32>> {
+    one_wish_or_reload(false).map(|(stop, _)| stop)
+}
+
+/// Where the wish to end is told of, and the wish that the bridge's file is read again, if it `has_file`. A second wish to
+/// end ends the process, and so does an end that takes longer than [`ORDERLY`].
+///
+/// SIGHUP is the second wish, unless the terminal is gone: then it is the first.
+///
+/// # Errors
+/// The system has no descriptors or threads left.
+pub fn one_wish_or_reload(has_file: bool) -> Result<(Receiver<i32>, Receiver<()>)> {
     let (sender, stop) = unbounded();
-    watch(move |wish, signal| match wish {
+    let (read_again, again) = bounded(1);
+    let had_terminal = stdin().is_terminal();
+    let is_reload = move |signal| signal == SIGHUP && has_file && (!had_terminal || stdin().is_terminal());
+    let reload = move || {
+        // One wish is as good as several.
+        let _ = read_again.try_send(());
+    };
+    watch(is_reload, reload, move |wish, signal| match wish {
         Wish::End => {
             leave_within(ORDERLY, Class::Fault.code());
             // The main thread has stopped listening only when it is on its way out.
@@ -79,7 +98,7 @@ pub fn one_wish() -> Result<Receiver<i32>> {
         }
         Wish::AtOnce | Wish::Now => leave(by(signal)),
     })?;
-    Ok(stop)
+    Ok((stop, again))
 }
 
 /// Where the first wish to end and the second are told of, for a job that has others to end too. A third one ends the
@@ -89,22 +108,26 @@ pub fn one_wish() -> Result<Receiver<i32>> {
 /// As [`one_wish`].
 pub fn two_wishes() -> Result<Receiver<i32>> {
     let (sender, stop) = unbounded();
-    watch(move |wish, signal| {
-        if wish == Wish::Now {
-            leave(by(signal));
-        }
-        if sender.send(signal).is_err() {
-            return;
-        }
-        let sender = sender.clone();
-        aside(move || {
-            sleep(HEARD);
-            if !sender.is_empty() {
-                log::error!("the bench does not end in order: nothing hears the signal");
-                leave(Class::Fault.code());
+    watch(
+        |_| false,
+        || {},
+        move |wish, signal| {
+            if wish == Wish::Now {
+                leave(by(signal));
             }
-        });
-    })?;
+            if sender.send(signal).is_err() {
+                return;
+            }
+            let sender = sender.clone();
+            aside(move || {
+                sleep(HEARD);
+                if !sender.is_empty() {
+                    log::error!("the bench does not end in order: nothing hears the signal");
+                    leave(Class::Fault.code());
+                }
+            });
+        },
+    )?;
     Ok(stop)
 }
 
@@ -113,14 +136,22 @@ fn by(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// Calls `act` for every wish, on a thread of its own.
-fn watch(mut act: impl FnMut(Wish, i32) + Send + 'static) -> Result<()> {
+/// Calls `act` for every wish to end, on a thread of its own, and `reload` for a signal that is none.
+fn watch(
+    is_reload: impl Fn(i32) -> bool + Send + 'static,
+    reload: impl Fn() + Send + 'static,
+    mut act: impl FnMut(Wish, i32) + Send + 'static,
+) -> Result<()> {
     let cannot = |error| Error::system("cannot watch for signals", &error);
     let heard = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
     let mut signals = Signals::new(heard).map_err(cannot)?;
     let mut wishes = Wishes::default();
     let run = move || {
         for signal in signals.forever() {
+            if is_reload(signal) {
+                reload();
+                continue;
+            }
             if let Some(wish) = wishes.signal(Instant::now()) {
                 if signal == SIGINT {
                     screen::begin_a_line();

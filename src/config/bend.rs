@@ -18,7 +18,7 @@ use std::time::Duration;
 const WAYS: [(&str, &[Way]); 3] = [("tx", &[Way::Out]), ("rx", &[Way::In]), ("both", &Way::BOTH)];
 
 const fn row(word: &'static str, value: &'static str, summary: &'static str) -> KeyRow {
-    KeyRow { word, value: Some(value), repeatable: false, summary }
+    KeyRow { word, value: Some(value), repeatable: false, live: false, summary }
 }
 
 /// The keys, behind `tx.`, `rx.` or `both.`.

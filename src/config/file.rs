@@ -123,8 +123,17 @@ impl Config {
     /// # Errors
     /// That the file cannot be read, is none or is too long, or as [`Config::parse_whole`].
     pub fn load(path: &Path) -> Result<Self, Vec<Error>> {
+        let open = |path: &Path| File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        Self::load_by(path, open)
+    }
+
+    /// The same by one who opens the file in a way of its own, and never waits for it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_by(path: &Path, open: impl Fn(&Path) -> std::io::Result<File>) -> Result<Self, Vec<Error>> {
         let file = path.display().to_string();
-        let bytes = read(path).map_err(|error| vec![error])?;
+        let bytes = read(path, open).map_err(|error| vec![error])?;
         let text = String::from_utf8(bytes)
             .map_err(|cause| vec![Error::usage("not UTF-8 text").at(&file).because(cause.utf8_error())])?;
         Self::parse_whole(&text, &file)
@@ -133,9 +142,9 @@ impl Config {
 
 /// The bytes of a configuration file. An endless device (`/dev/zero`) and a named FIFO are refused; a shell's pipe is
 /// accepted (`<(generate)`, `/dev/stdin`).
-fn read(path: &Path) -> Result<Vec<u8>> {
+fn read(path: &Path, open: impl Fn(&Path) -> std::io::Result<File>) -> Result<Vec<u8>> {
     let cannot = |cause| Error::system(path.display(), &cause);
-    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(cannot)?;
+    let mut file = open(path).map_err(cannot)?;
     let found = file.metadata().map_err(cannot)?.file_type();
     let is_shells = ["/dev/fd", "/proc/self/fd", "/dev/stdin"].iter().any(|place| path.starts_with(place));
     if found.is_fifo() && is_shells {

@@ -346,9 +346,9 @@ mod tests {
     use proptest::prelude::*;
 
     const ROWS: &[KeyRow] = &[
-        KeyRow { word: "addr", value: Some("CIDR"), repeatable: true, summary: "" },
-        KeyRow { word: "mtu", value: Some("BYTES"), repeatable: false, summary: "" },
-        KeyRow { word: "up", value: None, repeatable: false, summary: "" },
+        KeyRow { word: "addr", value: Some("CIDR"), repeatable: true, live: false, summary: "" },
+        KeyRow { word: "mtu", value: Some("BYTES"), repeatable: false, live: false, summary: "" },
+        KeyRow { word: "up", value: None, repeatable: false, live: false, summary: "" },
     ];
 
     fn keys(text: &str) -> Result<Keys, Fault> {

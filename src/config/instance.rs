@@ -37,6 +37,7 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
     row("command", "WORDS", "the program and its arguments, split as a shell does; or a list of words"),
     KeyRow {
         repeatable: true,
+        live: false,
         ..row(
             "tap",
             "IFNAME",
@@ -46,6 +47,7 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
     },
     KeyRow {
         repeatable: true,
+        live: false,
         ..row(
             "tun",
             "IFNAME",
@@ -54,15 +56,17 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
     },
     KeyRow {
         repeatable: true,
+        live: false,
         ..row("host", "CIDR|dhcp", "an interface with this address, or one from the switch, for any host tool")
     },
     row("iface", "NAME", "with host: what that interface is called (default: eth0)"),
-    KeyRow { repeatable: true, ..row("gateway", "ADDR", "with host: the router of its default route") },
-    KeyRow { repeatable: true, ..row("dns", "ADDR", "with host: its name server") },
+    KeyRow { repeatable: true, live: false, ..row("gateway", "ADDR", "with host: the router of its default route") },
+    KeyRow { repeatable: true, live: false, ..row("dns", "ADDR", "with host: its name server") },
     row("qemu", "on|MODEL", "instead: add the arguments that attach a QEMU, with its usual network card or this one"),
     row("mac", "MAC", "with qemu: the card's address (default: one made of the name)"),
     KeyRow {
         repeatable: true,
+        live: false,
         ..row(
             "rewrite",
             "RULE",
@@ -71,10 +75,15 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
     },
     row("tx.KEY", "VALUE", "impairments of what its ports are sent; rx. of what they send, both.: zbridge help impair"),
     row("switch", "NAME", "the switch that it joins (default: default)"),
-    KeyRow { repeatable: true, ..row("env", "NAME=VALUE", "a variable of its environment; or a table of them") },
+    KeyRow {
+        repeatable: true,
+        live: false,
+        ..row("env", "NAME=VALUE", "a variable of its environment; or a table of them")
+    },
     row("cwd", "FOLDER", "where it runs (default: where zbridge was started)"),
     KeyRow {
         repeatable: true,
+        live: false,
         ..row("after", "NAME", "start it when that instance is ready, stop it before that one")
     },
     row("ready", "HOW", "log REGEX, ping ADDR or tcp ADDR:PORT: when it counts as ready (default: when it runs)"),
@@ -84,6 +93,7 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
         word: "privileged",
         value: None,
         repeatable: false,
+        live: false,
         summary: "it keeps the rights of who starts it, and may get more by set-uid programs (matters to root)",
     },
     row("capture", "FILE", "a pcapng file of what its ports send, and what is dropped"),
@@ -91,7 +101,7 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
 ];
 
 const fn row(word: &'static str, value: &'static str, summary: &'static str) -> KeyRow {
-    KeyRow { word, value: Some(value), repeatable: false, summary }
+    KeyRow { word, value: Some(value), repeatable: false, live: false, summary }
 }
 
 /// A program of a bench.

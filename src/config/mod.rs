@@ -11,6 +11,7 @@
 mod bend;
 mod copies;
 mod cut;
+mod difference;
 mod doubles;
 mod exposure;
 mod file;
@@ -32,6 +33,8 @@ pub(crate) mod value;
 pub(crate) use bend::BEND_KEYS;
 pub use bend::Bend;
 pub use cut::Cut;
+pub use difference::Source;
+pub(crate) use difference::{Step, difference};
 pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS, port_name};
 pub use instance::{Host, HostAddr, InstanceSpec, Network, Ready, Restart};
 pub use kind::{

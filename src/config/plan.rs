@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::difference::Source;
 use super::instance::InstanceSpec;
 use super::metrics::MetricsAt;
 use super::order::order;
@@ -29,6 +30,8 @@ pub struct Config {
     pub instances: Vec<InstanceSpec>,
     /// Where its figures are told to programs that watch it.
     pub metrics: Option<MetricsAt>,
+    /// The file that it is from, for who may read that again.
+    pub source: Option<Box<Source>>,
 }
 
 impl Config {

@@ -132,7 +132,7 @@ impl PortSpec {
     }
 
     /// Refuses common keys that mean nothing to the kind, or have bounds of its own there.
-    fn check_kind(&self) -> std::result::Result<(), Fault> {
+    pub(crate) fn check_kind(&self) -> std::result::Result<(), Fault> {
         if self.kind.tells_mtu() && self.mtu.is_some_and(|mtu| mtu < LEAST_IP_MTU) {
             return Err(Fault::new(format!("with mode=ip the mtu is {LEAST_IP_MTU} at least")));
         }

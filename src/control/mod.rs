@@ -22,8 +22,10 @@
 
 mod detail;
 mod drops;
+mod gateway;
 pub(crate) mod line;
 pub(crate) mod openmetrics;
+mod reload;
 pub(crate) mod reply;
 pub(crate) mod request;
 mod stations;
@@ -33,7 +35,9 @@ pub use crate::capture::Wish;
 pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
+pub use gateway::{ChangedInfo, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NameInfo, NamesInfo};
 pub(crate) use line::{Lines, TooLong};
+pub use reload::ReloadedInfo;
 pub use reply::{
     AbsentInfo, Added, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, InstanceInfo, InstancesInfo,
     LeaseInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StatusInfo, SwitchInfo,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use crate::capture::Wish;
 use crate::error::Error;
@@ -23,6 +24,20 @@ const COMMANDS: &[&str] = &[
     "radio",
     "set",
     "trace",
+    "forward-add",
+    "forward-del",
+    "forward-ls",
+    "dns-add",
+    "dns-del",
+    "dns-ls",
+    "lease-pin",
+    "lease-drop",
+    "lease-ls",
+    "fdb-add",
+    "fdb-del",
+    "fdb-flush",
+    "down",
+    "reload",
     "start",
     "stop",
     "restart",
@@ -178,6 +193,122 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         segment: Option<u16>,
     },
+    /// An address of the host leads to a guest from now on. Answered with a [`ChangedInfo`](super::ChangedInfo).
+    ForwardAdd {
+        /// As the key of `nat:` has it: `tcp:127.0.0.1:2222->10.0.2.15:22`. Port 0 takes a free one.
+        forward: String,
+        /// The gateway's port; without it that whose network has the guest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+        /// Other hosts than this one may reach it.
+        #[serde(default, skip_serializing_if = "is_off")]
+        public: bool,
+        /// It is no error if the same is there already.
+        #[serde(default, skip_serializing_if = "is_off")]
+        may_exist: bool,
+    },
+    /// It does so no more; connections that stand go on. Answered with a [`ChangedInfo`](super::ChangedInfo).
+    ForwardDel {
+        /// The forward, or where the host listens: `tcp:127.0.0.1:2222`.
+        forward: String,
+        /// The gateway's port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+        /// It is no error if there is none.
+        #[serde(default, skip_serializing_if = "is_off")]
+        if_exists: bool,
+    },
+    /// The forwards of gateways. Answered with a [`ForwardsInfo`](super::ForwardsInfo).
+    ForwardLs,
+    /// A gateway's resolver knows a name from now on. Answered with a [`ChangedInfo`](super::ChangedInfo).
+    DnsAdd {
+        /// A host's name, or `*.` and a zone for all names below it; one without a dot is of the network's domain.
+        name: String,
+        /// Its addresses, of either family.
+        addrs: Vec<IpAddr>,
+        /// The gateway's port; it may be left out where there is one gateway.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+        /// It is no error if the same is there already.
+        #[serde(default, skip_serializing_if = "is_off")]
+        may_exist: bool,
+    },
+    /// It knows the name no more. Answered with a [`ChangedInfo`](super::ChangedInfo).
+    DnsDel {
+        /// The name.
+        name: String,
+        /// The gateway's port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+        /// It is no error if there is none.
+        #[serde(default, skip_serializing_if = "is_off")]
+        if_exists: bool,
+    },
+    /// The names that gateways know by themselves. Answered with a [`NamesInfo`](super::NamesInfo).
+    DnsLs,
+    /// A host always has an address from now on. Answered with a [`ChangedInfo`](super::ChangedInfo).
+    LeasePin {
+        /// As the key `host=` of `nat:` has it: `MAC/ADDR[/NAME]`.
+        host: String,
+        /// The gateway's port; without it that whose network has the address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+        /// It is no error if the same is there already.
+        #[serde(default, skip_serializing_if = "is_off")]
+        may_exist: bool,
+    },
+    /// A host's lease ends, and it is pinned no more. Answered with a [`ChangedInfo`](super::ChangedInfo).
+    LeaseDrop {
+        /// The host's IPv4 or MAC address.
+        host: String,
+        /// The gateway's port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+        /// It is no error if it has none.
+        #[serde(default, skip_serializing_if = "is_off")]
+        if_exists: bool,
+    },
+    /// The addresses that gateways lease. Answered with a [`LeasesInfo`](super::LeasesInfo).
+    LeaseLs,
+    /// The bridge ends, and its programs before it. Answered with `{}` when that has begun.
+    Down,
+    /// The bridge's configuration file is read again, and what differs carried out. Answered with a
+    /// [`ReloadedInfo`](super::ReloadedInfo).
+    Reload,
+    /// A station is bound to a port for good. Answered with `{}`.
+    FdbAdd {
+        /// The station.
+        mac: String,
+        /// The port, or a listener with one client.
+        port: String,
+        /// It is no error if it is bound there already.
+        #[serde(default, skip_serializing_if = "is_off")]
+        may_exist: bool,
+    },
+    /// A station is forgotten, bound or learned. Answered with `{}`.
+    FdbDel {
+        /// The station.
+        mac: String,
+        /// One switch only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<String>,
+        /// It is no error if it is not known.
+        #[serde(default, skip_serializing_if = "is_off")]
+        if_exists: bool,
+    },
+    /// All that was learned is forgotten; what is bound stays. Answered with `{}`.
+    FdbFlush {
+        /// On this port only; a listener with its clients.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+        /// On one switch only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<String>,
+    },
+}
+
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 impl Command {
@@ -187,6 +318,11 @@ impl Command {
             Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb | Self::Drops => true,
             Self::Instances | Self::Radio => true,
             Self::Trace { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
+            Self::ForwardLs | Self::DnsLs | Self::LeaseLs => true,
+            Self::ForwardAdd { .. } | Self::ForwardDel { .. } | Self::DnsAdd { .. } | Self::DnsDel { .. } => false,
+            Self::LeasePin { .. } | Self::LeaseDrop { .. } => false,
+            Self::Down | Self::Reload => false,
+            Self::FdbAdd { .. } | Self::FdbDel { .. } | Self::FdbFlush { .. } => false,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
             Self::Set { .. } | Self::Cut { .. } | Self::Heal { .. } => false,
             Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. } => false,
@@ -318,7 +454,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"instances":["a"],"ports":[],"from":[]"#;
+        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"instances":["a"],"ports":[],"from":[],"forward":"a","name":"a","addrs":[],"host":"a","mac":"a""#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

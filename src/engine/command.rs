@@ -12,6 +12,7 @@ use super::look::Look;
 use super::prepare::Beforehand;
 use super::pulse::{LOOK, Pulse};
 use super::service::{self, Started};
+use super::settings::Stations;
 use super::status::{Condition, RadioStatus, SwitchStatus};
 use super::tap::Inlet;
 use super::thread::BridgeContext;
@@ -64,6 +65,8 @@ pub(super) enum Command {
     Set(String, Vec<Setting>, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
+    /// Changes the forwarding database.
+    Stations(Stations, Sender<Result<bool>>),
     /// Tells who asks the services of its ports.
     Services(Sender<Vec<(String, Inquirer)>>),
     Known(Sender<(Vec<NamedKnown>, Vec<NamedFlap>)>),
@@ -331,6 +334,14 @@ impl Handle {
     /// There is none of this name, or of one that a setting names; it cannot be set so.
     pub(super) fn set(&self, name: &str, settings: Vec<Setting>) -> Result<()> {
         self.ask(|answer| Command::Set(name.to_owned(), settings, answer))?
+    }
+
+    /// Changes the forwarding database. Gives whether it was not so before.
+    ///
+    /// # Errors
+    /// There is no such port; there is no room.
+    pub(super) fn change_stations(&self, change: Stations) -> Result<bool> {
+        self.ask(|answer| Command::Stations(change, answer))?
     }
 
     /// The switch and its ports. For a switch that hangs or has ended by itself, the reason.

@@ -11,8 +11,6 @@
 //! there, as for a connection that was begun (`arrival.rs`).
 
 use super::arrival;
-use super::bends;
-use super::cable;
 use super::departed::Departed;
 use super::life::{Backoff, LAST_RETRY, Life, Wish, say};
 use super::listeners::Listeners;
@@ -25,7 +23,7 @@ use super::status::{PortStatus, SwitchStatus};
 use super::thread::{BridgeContext, Threads};
 use super::timers::{Due, Wisher};
 use crate::config::grammar::nearest_of;
-use crate::config::{Cut, PortSpec, Setting, misplaced, same_host, same_path};
+use crate::config::{Cut, PortSpec, misplaced, same_host, same_path};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -118,11 +116,11 @@ impl Lives {
         ports.chain(self.listeners.iter().map(|(_, slot)| &*slot.spec))
     }
 
-    fn is_taken(&self, name: &str) -> bool {
+    pub fn is_taken(&self, name: &str) -> bool {
         self.ports.edges.slots().any(|slot| slot.name == name) || self.listener_of(name).is_some()
     }
 
-    fn listener_of(&self, name: &str) -> Option<usize> {
+    pub fn listener_of(&self, name: &str) -> Option<usize> {
         self.listeners.iter().find(|(_, slot)| slot.spec.name == name).map(|(index, _)| index)
     }
 }
@@ -380,40 +378,8 @@ impl Lives {
     }
 }
 
-/// How a port is changed.
+/// How ports are parted.
 impl Lives {
-    /// Changes settings of a port, or of a listener with its clients.
-    pub fn set(&mut self, name: &str, settings: Vec<Setting>) -> Result<()> {
-        let known = |name: &str| match self.is_taken(name) {
-            true => Ok(()),
-            false => Err(self.no_port(name)),
-        };
-        known(name)?;
-        for setting in &settings {
-            match setting {
-                Setting::Mirrors(mirrors) => mirrors.iter().try_for_each(|mirror| {
-                    known(&mirror.port)?;
-                    let same = mirror.port == name;
-                    if same { Err(Error::usage(format!("{name} cannot mirror itself"))) } else { Ok(()) }
-                })?,
-                Setting::Bends(bends) => bends::check(bends)?,
-                Setting::Down(_) => {}
-            }
-        }
-        let mirrors = |setting: &Setting| matches!(setting, Setting::Mirrors(_));
-        if self.ports.switch.is_radio() && settings.iter().any(mirrors) {
-            return Err(Error::usage("mirror means nothing on a radio medium"));
-        }
-        for setting in settings {
-            match setting {
-                Setting::Mirrors(mirrors) => self.ports.set_mirrors(name, mirrors),
-                Setting::Bends(bends) => self.ports.set_bends(name, &bends)?,
-                Setting::Down(down) => cable::pull(&mut self.ports, name, down),
-            }
-        }
-        Ok(())
-    }
-
     /// Cuts ports from each other. Those that have left, and may come again, are known too.
     pub fn cut(&mut self, cut: Cut) -> Result<()> {
         self.each_is_known(cut.names())?;
@@ -432,7 +398,7 @@ impl Lives {
         let mut unknown = names.into_iter().filter(|name| !self.knows(name));
         match unknown.next() {
             None => Ok(()),
-            Some(name) => Err(Error::new(Class::NoObject, format!("no port of this switch is named {name}"))),
+            Some(name) => Err(self.no_port(name)),
         }
     }
 
@@ -508,7 +474,7 @@ impl Lives {
     }
 
     /// No port is called so; these are.
-    fn no_port(&self, name: &str) -> Error {
+    pub(super) fn no_port(&self, name: &str) -> Error {
         let listeners = self.listeners.iter().map(|(_, slot)| slot.spec.name.as_str());
         let edges = &self.ports.edges;
         let mut names: Vec<&str> = listeners.chain(edges.ids().map(|id| edges.name(id))).collect();

@@ -89,6 +89,7 @@ mod recorder;
 mod rewrite;
 mod runner;
 mod service;
+mod settings;
 mod show;
 mod slot;
 mod status;

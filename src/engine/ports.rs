@@ -28,7 +28,7 @@ use crate::frame::PortId;
 use crate::port::inquiry::Inquirer;
 use crate::port::port_set::PortSet;
 use crate::port::{Edge, Gone};
-use crate::switch::{Address, Known, PortConfig, Switch};
+use crate::switch::{Address, Known, PortConfig, Settings, Switch};
 use crate::time::Clock;
 use crate::wire::{Mac, Rewriter, Rule};
 use std::os::fd::RawFd;
@@ -211,6 +211,25 @@ impl Ports {
         self.settle_mirrors();
         self.parting.part_new(&mut self.switch, &self.edges, self.clock.now(), id);
         Ok(id)
+    }
+
+    /// Changes settings of a port, also where services see which ports are isolated.
+    pub fn set_config(&mut self, id: PortId, change: impl FnOnce(&mut Settings)) {
+        let Some(mut settings) = self.switch.settings(id) else { return };
+        change(&mut settings);
+        self.isolated.set(id, settings.isolate);
+        self.switch.configure(self.clock.now(), id, settings);
+    }
+
+    /// Stations are bound to a port for good, instead of those before.
+    pub fn set_statics(&mut self, id: PortId, before: &[Mac], after: &[Mac]) {
+        let now = self.clock.now();
+        before.iter().filter(|mac| !after.contains(mac)).for_each(|mac| self.switch.remove_static(*mac, id, now));
+        for &mac in after {
+            if !self.switch.add_static(now, mac, id) {
+                log::warn!("{}: the forwarding database has no room for static {mac}", self.edges.name(id));
+            }
+        }
     }
 
     /// The port called `name`, or the clients of that listener that are there or come later, suffer `bends` beside what was

@@ -13,8 +13,9 @@ use crate::error::Result;
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Closed, ServiceEnd};
+use crate::port::inquiry::Answers;
 use crate::port::own;
-use crate::service::{Arrived, Service, Unsent};
+use crate::service::{Arrived, Change, Changed, Details, Service, Unsent};
 use crate::time::{Clock, Instant};
 use std::time::{Duration, SystemTime};
 
@@ -108,12 +109,34 @@ fn turn<S: Service + ?Sized>(
     if let Some(report) = service.poll_report(now, SystemTime::now) {
         link.tell(report);
     }
-    link.answer_questions(|from| service.details(now, from));
+    let mut answers = Answering { now, service, backend, changed: false };
+    link.answer_questions(&mut answers);
+    let busy = busy || answers.changed;
     if busy || !link.fall_asleep() || link.watched() != *watched {
         return Ok(Some(Duration::ZERO));
     }
     // Sending may have taken time, so read the clock again.
     Ok(service.poll_timeout().map(|at| at - clock.now()))
+}
+
+/// Answers the questions to a service.
+struct Answering<'a, S: ?Sized> {
+    now: Instant,
+    service: &'a mut S,
+    backend: &'a mut Backend,
+    /// It was changed, and may have something to do.
+    changed: bool,
+}
+
+impl<S: Service + ?Sized> Answers for Answering<'_, S> {
+    fn page(&mut self, from: usize) -> Details {
+        self.service.details(self.now, from)
+    }
+
+    fn change(&mut self, change: &Change) -> Result<Changed> {
+        self.changed = true;
+        self.service.change(self.now, change, self.backend)
+    }
 }
 
 /// Tells the service whether it is captured, and hands over what it has seen.

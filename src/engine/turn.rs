@@ -170,6 +170,7 @@ impl Engine {
                 Command::Cut(cut, answer) => drop(answer.send(self.lives.cut(cut))),
                 Command::Heal(ports, answer) => drop(answer.send(self.lives.heal(&ports))),
                 Command::Set(name, settings, answer) => drop(answer.send(self.lives.set(&name, settings))),
+                Command::Stations(change, answer) => drop(answer.send(self.lives.change_stations(&change))),
                 Command::Status(answer) => {
                     let status = self.lives.status();
                     self.tell_watchers();

@@ -1,10 +1,12 @@
-//! Questions to a service behind a port: another thread asks, and the service's own answers in its next turn.
+//! Questions to a service behind a port, and changes of it: another thread asks, and the service's own answers in its
+//! next turn.
 //!
 //! An [`Inquirer`] is obtained from the port, and asks past the switch, whose thread has nothing to do with it. The
 //! service looks for questions once a turn, which is one load of an atomic while there are none.
 
 use super::channel::Shared;
-use crate::service::detail::Details;
+use crate::error;
+use crate::service::{Change, Changed, Details};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -16,10 +18,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Most pages of one service: a service whose pages do not end is not waited for.
 const PAGES: usize = 1024;
 
-/// A question: where the page begins, and who wants it.
-struct Question {
-    from: usize,
-    asker: Sender<Details>,
+/// What is asked of a service.
+enum Question {
+    /// The page of its details that begins here.
+    Page(usize, Sender<Details>),
+    /// A change.
+    Change(Change, Sender<error::Result<Changed>>),
+}
+
+/// Who answers the questions to a service.
+pub trait Answers {
+    /// The page of its details that begins at `from`.
+    fn page(&mut self, from: usize) -> Details;
+    /// Carries out a change.
+    fn change(&mut self, change: &Change) -> error::Result<Changed>;
 }
 
 /// The questions that wait for a service.
@@ -40,14 +52,17 @@ impl Questions {
         self.some.load(Ordering::SeqCst)
     }
 
-    /// Answers them with what `details` gives for the beginning of a page.
-    pub fn answer(&self, mut details: impl FnMut(usize) -> Details) {
+    /// Has them answered.
+    pub fn answer(&self, answers: &mut impl Answers) {
         if !self.some.swap(false, Ordering::SeqCst) {
             return;
         }
-        for Question { from, asker } in std::mem::take(&mut *self.waiting.lock()) {
+        for question in std::mem::take(&mut *self.waiting.lock()) {
             // The asker may have lost its patience.
-            let _ = asker.send(details(from));
+            match question {
+                Question::Page(from, asker) => drop(asker.send(answers.page(from))),
+                Question::Change(change, asker) => drop(asker.send(answers.change(&change))),
+            }
         }
     }
 
@@ -86,6 +101,8 @@ impl Inquirer {
             let page = self.page(from)?;
             all.flows.extend(page.flows);
             all.devices.extend(page.devices);
+            all.names.extend(page.names);
+            all.leases.extend(page.leases);
             match page.next.filter(|next| *next > from) {
                 Some(next) => from = next,
                 None => break,
@@ -95,8 +112,21 @@ impl Inquirer {
     }
 
     fn page(&self, from: usize) -> Result<Details, Unanswered> {
+        self.ask(|asker| Question::Page(from, asker))
+    }
+
+    /// Has it carry out a change. Waits for the service.
+    ///
+    /// # Errors
+    /// It has ended, or hangs: then the change may still be carried out.
+    pub fn change(&self, change: Change) -> Result<error::Result<Changed>, Unanswered> {
+        self.ask(|asker| Question::Change(change, asker))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Question) -> Result<T, Unanswered> {
         let (asker, answer) = bounded(1);
-        self.shared.ask_service(|questions| questions.ask(Question { from, asker }))?;
+        let question = question(asker);
+        self.shared.ask_service(|questions| questions.ask(question))?;
         answer.recv_timeout(PATIENCE).map_err(|error| match error {
             RecvTimeoutError::Timeout => Unanswered::Hangs,
             RecvTimeoutError::Disconnected => Unanswered::Ended,
@@ -110,6 +140,21 @@ mod tests {
     use crate::port::channel::pair;
     use mio::{Poll, Token, Waker};
 
+    /// Pages that begin at 0, 10 and 20, and where they were asked for.
+    #[derive(Default)]
+    struct Pages(Vec<usize>);
+
+    impl Answers for Pages {
+        fn page(&mut self, from: usize) -> Details {
+            self.0.push(from);
+            Details { next: (from < 20).then_some(from + 10), ..Details::default() }
+        }
+
+        fn change(&mut self, _: &Change) -> error::Result<Changed> {
+            Ok(Changed::Missing)
+        }
+    }
+
     #[test]
     fn pages_are_put_together_and_an_end_is_noticed() {
         let poll = Poll::new().unwrap();
@@ -117,17 +162,14 @@ mod tests {
         let (channel, link) = pair(waker);
         let inquirer = channel.inquirer();
         let service = std::thread::spawn(move || {
-            let mut asked = Vec::new();
-            while asked.len() < 3 {
-                link.answer_questions(|from| {
-                    asked.push(from);
-                    Details { next: (from < 20).then_some(from + 10), ..Details::default() }
-                });
+            let mut pages = Pages::default();
+            while pages.0.len() < 3 {
+                link.answer_questions(&mut pages);
                 std::thread::yield_now();
             }
             // The next question comes while it ends, or behind that.
             drop(link);
-            asked
+            pages.0
         });
         assert_eq!(inquirer.details(), Ok(Details::default()));
         assert_eq!(service.join().unwrap(), [0, 10, 20]);
@@ -141,9 +183,9 @@ mod tests {
         let (channel, link) = pair(waker);
         assert!(link.fall_asleep());
         let (asker, _answer) = bounded(1);
-        let asked = channel.inquirer().shared.ask_service(|questions| questions.ask(Question { from: 0, asker }));
+        let asked = channel.inquirer().shared.ask_service(|questions| questions.ask(Question::Page(0, asker)));
         assert!(asked.is_ok() && !link.fall_asleep(), "there is a question first");
-        link.answer_questions(|_| Details::default());
+        link.answer_questions(&mut Pages::default());
         assert!(link.fall_asleep());
     }
 }

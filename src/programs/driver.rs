@@ -68,6 +68,8 @@ pub struct Driver<'a> {
     board: Arc<Board>,
     /// What they order.
     desk: Desk,
+    /// Their wish that all of it ends.
+    down: Receiver<()>,
 }
 
 /// Why a program was not started, and whether another port has the name of one of its ports.
@@ -105,8 +107,8 @@ impl<'a> Driver<'a> {
         let (ending, board) = (network.ended()?, network.board());
         let log = |place: &Place| Some(place.spec.log.as_ref()?.display().to_string());
         places.iter().for_each(|place| board.add(&place.name, log(place)));
-        let desk = Desk::new(board.clone());
-        Ok(Self { network, ending, screen, places, alone, signals, supervisor, clock, told, news, board, desk })
+        let (desk, down) = (Desk::new(board.clone()), board.attend_down());
+        Ok(Self { network, ending, screen, places, alone, signals, supervisor, clock, told, news, board, desk, down })
     }
 
     /// Runs the bench until it is over.
@@ -126,6 +128,10 @@ impl<'a> Driver<'a> {
                 recv(self.signals) -> signal => signal.into_iter().for_each(|signal| {
                     stops += 1;
                     self.signalled(signal, stops);
+                }),
+                recv(self.down) -> wish => wish.into_iter().for_each(|()| {
+                    stops += 1;
+                    self.signalled(SIGTERM, stops);
                 }),
                 recv(self.desk.orders) -> order => order.into_iter().for_each(|order| self.ordered(order)),
                 recv(self.ending.switch) -> ended => ended.into_iter().for_each(|ended| self.lost(&ended)),

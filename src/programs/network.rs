@@ -4,7 +4,7 @@
 //! the other is handed to the running bridge and is a port there until this process has ended, however it does.
 
 use crate::config::{Config, DEFAULT_SWITCH, PortKind, PortSpec, UnixSocket};
-use crate::engine::control::{Board, Claim, Client, Metrics, MetricsServer, Server};
+use crate::engine::control::{Board, Claim, Client, Metrics, MetricsServer, Reloader, Server};
 use crate::engine::{Bridge, Ended, SwitchStatus};
 use crate::error::{Error, Result};
 use crate::rights::role::BASE;
@@ -26,6 +26,8 @@ pub struct OwnBridge {
     control: Option<Server>,
     /// What that tells of the programs.
     board: Arc<Board>,
+    /// Its configuration file, if it was started with one.
+    reloader: Option<Arc<Reloader>>,
     bridge: Bridge,
 }
 
@@ -41,16 +43,28 @@ impl OwnBridge {
         let metrics = rights::apart(|| config.metrics.as_ref().map(Metrics::bind).transpose())?;
         let bridge = rights::apart(|| Bridge::start(config))?;
         let board = Arc::new(Board::default());
-        let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge, board.clone())).transpose())?;
+        let reloader = Reloader::of(config).map(Arc::new);
+        let control =
+            rights::apart(|| claim.map(|claim| claim.serve(&bridge, board.clone(), reloader.clone())).transpose())?;
         let name = control.as_ref().map_or(usual, Server::name);
         let serve = |metrics: Metrics| metrics.serve(name, bridge.handles(), board.clone());
         let metrics = rights::apart(|| metrics.map(serve).transpose())?;
-        Ok(Self { uplink: None, metrics, control, board, bridge })
+        Ok(Self { uplink: None, metrics, control, board, reloader, bridge })
     }
 
     /// The bridge itself.
     pub fn bridge(&self) -> &Bridge {
         &self.bridge
+    }
+
+    /// Has it read its configuration file again.
+    pub fn reload(&self) {
+        self.reloader.iter().for_each(|reloader| reloader.begin(self.bridge.handles()));
+    }
+
+    /// The channel of a client's wish that the process ends.
+    pub fn attend_down(&self) -> Receiver<()> {
+        self.board.attend_down()
     }
 
     /// The name by which it can be commanded, if it can.

@@ -6,7 +6,7 @@
 
 use crate::time::Duration;
 use crate::wire::Mac;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Rows of one page, more or less.
 pub const PAGE: usize = 512;
@@ -19,6 +19,10 @@ pub struct Details {
     pub flows: Vec<FlowDetail>,
     /// Its USB devices.
     pub devices: Vec<DeviceDetail>,
+    /// The names that its resolver knows by itself.
+    pub names: Vec<NameDetail>,
+    /// The addresses that it leases, or keeps for a host.
+    pub leases: Vec<LeaseDetail>,
     /// Where the next page begins; `None`: this is the last one.
     pub next: Option<usize>,
 }
@@ -53,6 +57,34 @@ pub struct FlowDetail {
     pub age: Duration,
     /// Time since its last packet.
     pub idle: Duration,
+}
+
+/// A name that a resolver knows by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NameDetail {
+    /// The whole name; that of a zone begins with `*.`.
+    pub name: String,
+    /// Its addresses.
+    pub addrs: Vec<IpAddr>,
+    /// Where it is from: `added`, `lease`, `host` or `gateway`.
+    pub source: &'static str,
+}
+
+/// An address that a host has, or that is kept for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct LeaseDetail {
+    /// The address.
+    pub addr: Ipv4Addr,
+    /// The host's MAC address.
+    pub mac: Mac,
+    /// Its name in the network's domain.
+    pub name: Option<String>,
+    /// How long the lease still lasts; `None`: the host has not asked for it.
+    pub left: Option<Duration>,
+    /// The host always has this address.
+    pub pinned: bool,
 }
 
 /// A USB device, and who uses it.

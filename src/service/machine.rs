@@ -2,7 +2,9 @@
 //! come out. Everything beyond the switch goes through the [`Outside`], which is lent for each call.
 
 use crate::capture::Sights;
+use crate::error::{Error, Result};
 use crate::frame::{Batch, PortId};
+use crate::service::change::{Change, Changed};
 use crate::service::detail::Details;
 use crate::service::outside::{Event, Outside};
 use crate::service::report::Report;
@@ -58,6 +60,15 @@ pub trait Service {
     fn details(&self, now: Instant, from: usize) -> Details {
         let _ = (now, from);
         Details::default()
+    }
+
+    /// Carries out a change, at once and as a whole.
+    ///
+    /// # Errors
+    /// It cannot be done, or the service has no such thing.
+    fn change(&mut self, now: Instant, change: &Change, outside: &mut dyn Outside) -> Result<Changed> {
+        let _ = (now, change, outside);
+        Err(Error::usage("it is no gateway (nat:)"))
     }
 
     /// Whether frames may have offloads, in both directions: super-frames to be segmented, and checksums left to the

@@ -18,11 +18,13 @@
 //! | [`endpoint`] | the user-space host |
 //! | [`machine`] | the trait of a service, for the thread that runs it |
 //! | [`outside`], [`report`] | sockets, files and disks of the machine; state and counters for `status` |
-//! | [`detail`] | flows and USB devices one by one, for who asks |
+//! | [`detail`] | flows, USB devices, names and leases one by one, for who asks |
+//! | [`change`] | forwards, names and leases that come and go while it runs |
 //! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | senders, shares, rate limits, leases, MTUs |
 //! | [`table`] | flows by key, socket, turn and deadline |
 
 pub(crate) mod allowance;
+pub(crate) mod change;
 pub(crate) mod detail;
 pub mod endpoint;
 pub(crate) mod lan;
@@ -46,7 +48,8 @@ pub use crate::codec::ByteQueue;
 use crate::config::{PortKind, PortSpec};
 use crate::error::{Error, Result};
 use crate::time::Instant;
-pub use detail::{Details, DeviceDetail, FlowDetail, ImporterDetail, UrbCounts};
+pub use change::{Change, Changed, Holder};
+pub use detail::{Details, DeviceDetail, FlowDetail, ImporterDetail, LeaseDetail, NameDetail, UrbCounts};
 pub use lease::{Lease, Who};
 pub use machine::{Arrived, Service, Unsent};
 pub(crate) use nat::DROPS as NAT_DROPS;

@@ -195,7 +195,7 @@ pub enum FileAnswer {
 
 /// System calls of a service: sockets, files, disks and terminals.
 pub trait Outside {
-    /// Opens something at the service's start. The only call that may block.
+    /// Opens something at the service's start, which may block; a [`Want::Forward`], which does not, at any time.
     ///
     /// # Errors
     /// It cannot be opened; the error has a hint.

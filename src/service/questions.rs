@@ -3,6 +3,9 @@
 //! A gateway hands each datagram to one of its own addresses, to multicast or broadcast to its [`Servers`] first, as a
 //! [`Question`]. They reply with an [`Answer`], to which the gateway adds the headers.
 
+use crate::error::{Error, Result};
+use crate::service::change::{Change, Changed};
+use crate::service::detail::Details;
 use crate::service::endpoint::{Endpoint, Event as StreamEvent};
 use crate::service::lease::Lease;
 use crate::service::outside::{Event, Outside};
@@ -65,6 +68,25 @@ pub trait Servers: Send {
     fn hear(&mut self, now: Instant, whom: Station, addr: Ipv4Addr) -> bool {
         let _ = (now, whom, addr);
         false
+    }
+
+    /// A station says that it has this IPv6 address.
+    fn hear_six(&mut self, mac: Mac, addr: Ipv6Addr) {
+        let _ = (mac, addr);
+    }
+
+    /// Carries out a change of names or leases.
+    ///
+    /// # Errors
+    /// It cannot be done, or there is no such server.
+    fn change(&mut self, now: Instant, change: &Change) -> Result<Changed> {
+        let _ = (now, change);
+        Err(Error::usage("it has no servers for its network"))
+    }
+
+    /// Adds its names and leases to `details`.
+    fn details(&self, now: Instant, details: &mut Details) {
+        let _ = (now, details);
     }
 
     /// A socket has changed. `false`: it is none of theirs.

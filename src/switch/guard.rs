@@ -143,6 +143,28 @@ impl Guard {
         self.heard.retain(|address| self.bound.contains_key(address));
     }
 
+    /// A port is not guarded any more: its addresses by first use are free, and those that are its own stay.
+    pub fn release_port(&mut self, port: PortId) {
+        self.flush_port(port);
+        self.first_used.remove(&port);
+        if !self.is_on() {
+            self.bound.retain(|_, binding| binding.hold == Hold::Firm);
+            self.heard.clear();
+        }
+    }
+
+    /// Whether a port is guarded.
+    pub fn has_port(&self, port: PortId) -> bool {
+        self.first_used.contains_key(&port)
+    }
+
+    /// An address is not bound to a port any more, if it is.
+    pub fn unbind(&mut self, address: Address, port: PortId) {
+        if self.bound.get(&address).is_some_and(|binding| binding.port == port) {
+            self.free(address);
+        }
+    }
+
     /// A port is down: frees its addresses by first use, or heard there.
     pub fn flush_port(&mut self, port: PortId) {
         if !self.is_on() {

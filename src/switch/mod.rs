@@ -17,6 +17,7 @@
 //! every frame passes through its egress port's queue.
 
 mod bend;
+mod configure;
 mod cut;
 mod decide;
 mod egress;
@@ -42,6 +43,7 @@ mod unread;
 mod updown;
 
 pub use bend::Way;
+pub use configure::Settings;
 pub use cut::{Cut, Group};
 pub use egress::{Flush, Taken, Transmit};
 pub use fates::{Became, FateNote, FateNoted, Journal};

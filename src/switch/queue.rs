@@ -45,6 +45,11 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// At most so many frames wait from now on; those that wait stay.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// A queue of at most `limit` frames and [`QUEUE_BYTES`] bytes.
     pub fn new(limit: usize) -> Self {
         Self { segments: VecDeque::new(), gone: 0, frames: 0, bytes: 0, cost: 0, limit }

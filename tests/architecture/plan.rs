@@ -66,8 +66,19 @@ const ROOMS: &[Room] = &[
 ];
 
 /// What the rooms of `service` stand on.
-const SERVICE_GROUND: &[&str] =
-    &["station", "shares", "allowance", "path_mtu", "lease", "report", "detail", "outside", "machine", "table"];
+const SERVICE_GROUND: &[&str] = &[
+    "station",
+    "shares",
+    "allowance",
+    "path_mtu",
+    "lease",
+    "report",
+    "detail",
+    "change",
+    "outside",
+    "machine",
+    "table",
+];
 
 /// The rooms of `service`, likewise. Its root, which makes services, is above them all.
 const SERVICE: &[Room] = &[
@@ -79,8 +90,9 @@ const SERVICE: &[Room] = &[
     Room { name: "lease", may_use: &[] },
     Room { name: "report", may_use: &[] },
     Room { name: "detail", may_use: &[] },
+    Room { name: "change", may_use: &[] },
     Room { name: "outside", may_use: &["lease"] },
-    Room { name: "machine", may_use: &["station", "report", "detail", "outside"] },
+    Room { name: "machine", may_use: &["station", "report", "detail", "change", "outside"] },
     Room { name: "table", may_use: &["shares", "outside"] },
     Room { name: "script", may_use: &["station", "outside", "machine"] },
     // a host of its own
@@ -144,8 +156,6 @@ const ENGINE: &[Room] = &[
         may_use: &[
             "ground",
             "departed",
-            "bends",
-            "cable",
             "slot",
             "ports",
             "arrival",
@@ -156,18 +166,25 @@ const ENGINE: &[Room] = &[
             "prepare",
         ],
     },
+    Room { name: "settings", may_use: &["bends", "cable", "slot", "lives"] },
     Room { name: "breath", may_use: &["ground", "ports", "links"] },
-    Room { name: "command", may_use: &["ground", "watcher", "look", "trace", "tap", "thread", "service", "prepare"] },
+    Room {
+        name: "command",
+        may_use: &["ground", "watcher", "look", "trace", "tap", "thread", "service", "prepare", "settings"],
+    },
     Room { name: "fdb", may_use: &["look", "command"] },
     Room {
         name: "turn",
         may_use: &[
-            "ground", "watcher", "ports", "arrival", "links", "events", "show", "trace", "thread", "lives", "breath",
-            "command",
+            "ground", "watcher", "ports", "arrival", "links", "events", "show", "trace", "thread", "lives", "settings",
+            "breath", "command",
         ],
     },
     Room { name: "bridge", may_use: &["ground", "tap", "recorder", "fates", "prepare", "command", "turn"] },
-    Room { name: "control", may_use: &["ground", "watcher", "trace", "tap", "recorder", "command", "fdb", "bridge"] },
+    Room {
+        name: "control",
+        may_use: &["ground", "watcher", "trace", "tap", "recorder", "settings", "command", "fdb", "bridge"],
+    },
     Room { name: "tests", may_use: &["ground", "prepare", "bridge", "turn"] },
 ];
 

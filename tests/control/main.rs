@@ -2,8 +2,11 @@
 
 mod descriptor;
 mod drops;
+mod gateway;
 mod hostile;
 mod namespaces;
+mod reload;
+mod settings;
 mod trace;
 
 use std::os::unix::fs::PermissionsExt;

@@ -14,6 +14,7 @@ pub(super) const MODE: KeyRow = KeyRow {
     word: "mode",
     value: Some("OCTAL"),
     repeatable: false,
+    live: false,
     summary: "permission bits of what is made: a socket, a terminal, FIFOs (default: 0600)",
 };
 
@@ -21,6 +22,7 @@ pub(super) const USER: KeyRow = KeyRow {
     word: "user",
     value: Some("USER"),
     repeatable: false,
+    live: false,
     summary: "whose it is, by name or number (root may give away; default: who runs zbridge)",
 };
 
@@ -28,6 +30,7 @@ pub(super) const GROUP: KeyRow = KeyRow {
     word: "group",
     value: Some("GROUP"),
     repeatable: false,
+    live: false,
     summary: "its group, by name or number: with mode=0660 all of them may use it",
 };
 

@@ -12,6 +12,7 @@ pub(super) const PUBLIC: KeyRow = KeyRow {
     word: "public",
     value: None,
     repeatable: false,
+    live: false,
     summary: "allow other hosts than this one: frames travel unprotected",
 };
 
@@ -20,7 +21,7 @@ pub(super) static TCP: KindRow = KindRow {
     target: "HOST:PORT",
     summary: "TCP connection, length before each frame (QEMU)",
     keys: &[
-        KeyRow { word: "listen", value: None, repeatable: false, summary: "listen instead of dialling" },
+        KeyRow { word: "listen", value: None, repeatable: false, live: false, summary: "listen instead of dialling" },
         PUBLIC,
         CLIENTS,
     ],

@@ -17,54 +17,63 @@ pub(super) const DHCP: KeyRow = KeyRow {
     word: "dhcp",
     value: Some("FIRST-LAST|off"),
     repeatable: false,
+    live: false,
     summary: "the addresses for hosts that ask, as .15-.99 (default: .15 to .99, or all of a small network; off where a port leads to a network)",
 };
 pub(super) const LEASE: KeyRow = KeyRow {
     word: "lease",
     value: Some("TIME"),
     repeatable: false,
+    live: false,
     summary: "how long such an address lasts, 60s at least (default: 1h)",
 };
 pub(super) const HOST: KeyRow = KeyRow {
     word: "host",
     value: Some("MAC/ADDR[/NAME]"),
     repeatable: true,
+    live: false,
     summary: "a host that always has this address, and this name",
 };
 pub(super) const DNS: KeyRow = KeyRow {
     word: "dns",
     value: Some("ADDR|off"),
     repeatable: false,
+    live: false,
     summary: "the resolver's address (default: the gateway's)",
 };
 pub(super) const DOMAIN: KeyRow = KeyRow {
     word: "domain",
     value: Some("NAME"),
     repeatable: false,
+    live: false,
     summary: "the domain in which hosts have their names (default: lab)",
 };
 pub(super) const TFTP: KeyRow = KeyRow {
     word: "tftp",
     value: Some("FOLDER"),
     repeatable: false,
+    live: false,
     summary: "serve the files of this folder by TFTP, to be read",
 };
 pub(super) const TFTP_WRITE: KeyRow = KeyRow {
     word: "tftp-write",
     value: None,
     repeatable: false,
+    live: false,
     summary: "with tftp: let guests write files into the folder, whole ones in place of old ones",
 };
 pub(super) const BOOTFILE: KeyRow = KeyRow {
     word: "bootfile",
     value: Some("NAME[@CLIENT]"),
     repeatable: true,
+    live: false,
     summary: "with tftp: the file that boards boot; @arch:N for those of an architecture, @user:iPXE for those of a class",
 };
 pub(super) const LEASES: KeyRow = KeyRow {
     word: "leases",
     value: Some("FILE"),
     repeatable: false,
+    live: false,
     summary: "keep leases and names over a restart in this file",
 };
 
@@ -87,6 +96,16 @@ pub struct LanHost {
     pub addr: Ipv4Addr,
     /// Its name; `None`: what it calls itself.
     pub name: Option<String>,
+}
+
+impl LanHost {
+    /// Reads `MAC/ADDR[/NAME]`. The error says what is expected.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse(text: &str) -> Parsed<Self> {
+        host(text)
+    }
 }
 
 impl fmt::Display for LanHost {

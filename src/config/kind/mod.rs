@@ -48,6 +48,7 @@ pub use usbip::{Import, Usbip};
 pub use wpan::Wpan;
 
 /// One key of a specification, as help prints it.
+#[derive(Clone, Copy)]
 pub struct KeyRow {
     /// The key.
     pub word: &'static str,
@@ -55,6 +56,8 @@ pub struct KeyRow {
     pub value: Option<&'static str>,
     /// Whether it may be given more than once.
     pub repeatable: bool,
+    /// Whether it can be changed while the port is there: `zbridge set`.
+    pub live: bool,
     /// One line on what it does.
     pub summary: &'static str,
 }
@@ -144,79 +147,98 @@ pub static COMMON: &[KeyRow] = &[
         word: "name",
         value: Some("NAME"),
         repeatable: false,
+        live: false,
         summary: "what the port is called in logs and commands",
     },
     KeyRow {
         word: "switch",
         value: Some("NAME"),
         repeatable: false,
+        live: false,
         summary: "the switch that it joins (default: default)",
     },
     KeyRow {
         word: "learn",
         value: Some("on|off"),
         repeatable: false,
+        live: true,
         summary: "whether source addresses are learned here (default: on)",
     },
     KeyRow {
         word: "mtu",
         value: Some("BYTES"),
         repeatable: false,
+        live: true,
         summary: "the longest payload that is forwarded, VLAN tags not counted, 68 to 65535 (of a service 1280 to 65521)",
     },
     KeyRow {
         word: "queue",
         value: Some("FRAMES"),
         repeatable: false,
+        live: true,
         summary: "frames that wait for a busy peer, 1 to 1000000 (default: 8192, on a serial line 16 to 256)",
     },
-    KeyRow { word: "isolate", value: None, repeatable: false, summary: "no traffic to and from other isolated ports" },
+    KeyRow {
+        word: "isolate",
+        value: None,
+        repeatable: false,
+        live: true,
+        summary: "no traffic to and from other isolated ports",
+    },
     KeyRow {
         word: "guard",
         value: None,
         repeatable: false,
+        live: true,
         summary: "addresses used first here, or leased, are this port's alone; isolated ports have it (guard=off denies it)",
     },
     KeyRow {
         word: "optional",
         value: None,
         repeatable: false,
+        live: false,
         summary: "start without it if it cannot be opened, and try again",
     },
     KeyRow {
         word: "down",
         value: None,
         repeatable: false,
+        live: false,
         summary: "set down from the start, as if its cable were pulled, until `zbridge set NAME up`",
     },
     KeyRow {
         word: "capture",
         value: Some("FILE"),
         repeatable: false,
+        live: false,
         summary: "writes what comes in here, and what is dropped, to a pcapng file, or to a FIFO while somebody reads it",
     },
     KeyRow {
         word: "mirror",
         value: Some("PORT[:rx|tx|both]"),
         repeatable: true,
+        live: true,
         summary: "gets a copy of what that port sends (rx), is sent (tx), or both; for a monitor on the switch",
     },
     KeyRow {
         word: "tx.KEY",
         value: Some("VALUE"),
         repeatable: true,
+        live: true,
         summary: "impairments of what it is sent: delay, loss …; rx. of what comes from it, both.: `zbridge help impair`",
     },
     KeyRow {
         word: "static",
         value: Some("MAC"),
         repeatable: true,
+        live: true,
         summary: "a station that is always here, never moved or forgotten",
     },
     KeyRow {
         word: "rewrite",
         value: Some("RULE"),
         repeatable: true,
+        live: false,
         summary: "other addresses on the switch, for copies of one image: mac, mac=OLD:NEW, ip=OLD:NEW or ip=[OLD6]:[NEW6]",
     },
 ];

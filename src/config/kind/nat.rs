@@ -16,11 +16,18 @@ pub(super) static ROW: KindRow = KindRow {
     target: "CIDR",
     summary: "a gateway to the host's networks, without any right",
     keys: &[
-        KeyRow { word: "ipv6", value: Some("CIDR"), repeatable: false, summary: "its IPv6 address and network, too" },
+        KeyRow {
+            word: "ipv6",
+            value: Some("CIDR"),
+            repeatable: false,
+            live: false,
+            summary: "its IPv6 address and network, too",
+        },
         KeyRow {
             word: "forward",
             value: Some("PROTO:HOST:PORT->GUEST:PORT"),
             repeatable: true,
+            live: false,
             summary: "lead an address of the host to a guest, PROTO is tcp or udp",
         },
         KeyRow { summary: "allow forwards that other hosts than this one can reach", ..PUBLIC },
@@ -28,6 +35,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "host-loopback",
             value: Some("on|off"),
             repeatable: false,
+            live: false,
             summary: "whether guests reach this host: its loopback by the gateway's address, and its other addresses \
                       (default: on, or off where a port leads to a network)",
         },
@@ -35,6 +43,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "restrict",
             value: None,
             repeatable: false,
+            live: false,
             summary: "nothing goes out: only its own services and forwards",
         },
         lan::DHCP,
@@ -50,6 +59,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "mac",
             value: Some("MAC"),
             repeatable: false,
+            live: false,
             summary: "the gateway's MAC address (default: made of its address)",
         },
     ],
@@ -73,6 +83,16 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "tcp" => Some(Self::Tcp),
+            "udp" => Some(Self::Udp),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
@@ -92,6 +112,48 @@ pub struct Forward {
     pub listen: SocketAddr,
     /// Where the guest does.
     pub guest: SocketAddr,
+}
+
+impl Forward {
+    /// Reads `tcp:127.0.0.1:2222->10.0.2.15:22`. The error says what is expected.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse(text: &str) -> Parsed<Self> {
+        forward(text)
+    }
+
+    /// Reads the part of one that says where the host listens, `tcp:127.0.0.1:2222`, or all of it.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse_listen(text: &str) -> Parsed<(Protocol, SocketAddr)> {
+        let form = || "PROTO:HOST:PORT with an address, as tcp:127.0.0.1:2222".to_owned();
+        let (protocol, rest) = text.split_once(':').ok_or_else(form)?;
+        let listen = rest.split_once("->").map_or(rest, |(listen, _)| listen);
+        Ok((Protocol::parse(protocol).ok_or_else(form)?, listen.parse().map_err(|_| form())?))
+    }
+
+    /// Whether its guest may be in one of these networks of a gateway.
+    pub fn leads_into(&self, networks: &[Cidr]) -> bool {
+        networks.iter().any(|network| network.contains(self.guest.ip()) && network.addr != self.guest.ip())
+    }
+
+    /// Whether it may be a forward of a gateway of these networks. `public`: other hosts may reach it.
+    ///
+    /// # Errors
+    /// A fault that says why not.
+    pub fn check(&self, networks: &[Cidr], public: bool) -> Result<(), Fault> {
+        if !self.leads_into(networks) {
+            return Err(Fault::new(format!("forward={self}: {} is no guest of the network", self.guest.ip()))
+                .hint("the address behind -> is one of the gateway's network; ipv6= adds an IPv6 network"));
+        }
+        if !public && !self.listen.ip().is_loopback() {
+            return Err(Fault::new(format!("forward={self}: {} is not this machine's loopback", self.listen))
+                .hint("anyone who can reach it can reach the guest; add the key public if that is meant"));
+        }
+        Ok(())
+    }
 }
 
 /// `tcp:127.0.0.1:2222->10.0.2.15:22`.
@@ -180,11 +242,7 @@ fn forward(text: &str) -> Parsed<Forward> {
         format!("PROTO:HOST:PORT->GUEST:PORT with addresses, as tcp:127.0.0.1:2222->10.0.2.15:22{quoted}")
     };
     let (protocol, rest) = text.split_once(':').ok_or_else(form)?;
-    let protocol = match protocol {
-        "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        _ => return Err(form()),
-    };
+    let protocol = Protocol::parse(protocol).ok_or_else(form)?;
     let (listen, guest) = rest.split_once("->").ok_or_else(form)?;
     let (listen, guest): (SocketAddr, SocketAddr) =
         (listen.parse().map_err(|_| form())?, guest.parse().map_err(|_| form())?);
@@ -196,16 +254,7 @@ fn forward(text: &str) -> Parsed<Forward> {
 
 fn check(nat: &Nat) -> Result<(), Fault> {
     let networks = nat.addrs();
-    for forward in &nat.forwards {
-        if !networks.iter().any(|network| network.contains(forward.guest.ip()) && network.addr != forward.guest.ip()) {
-            return Err(Fault::new(format!("forward={forward}: {} is no guest of the network", forward.guest.ip()))
-                .hint("the address behind -> is one of the gateway's network; ipv6= adds an IPv6 network"));
-        }
-        if !nat.public && !forward.listen.ip().is_loopback() {
-            return Err(Fault::new(format!("forward={forward}: {} is not this machine's loopback", forward.listen))
-                .hint("anyone who can reach it can reach the guest; add the key public if that is meant"));
-        }
-    }
+    nat.forwards.iter().try_for_each(|forward| forward.check(&networks, nat.public))?;
     let mut claimed = BTreeSet::new();
     match claims(nat).find(|it| !claimed.insert(it.clone())) {
         Some(twice) => Err(Fault::new(format!("two forwards want {twice}"))),

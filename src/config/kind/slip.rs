@@ -14,18 +14,21 @@ pub(super) const IP: KeyRow = KeyRow {
     word: "ip",
     value: Some("CIDR"),
     repeatable: true,
+    live: false,
     summary: "mode=ip: an address of the peer and its network (default: learned from what it sends)",
 };
 pub(super) const GATEWAY: KeyRow = KeyRow {
     word: "gateway",
     value: Some("IP"),
     repeatable: true,
+    live: false,
     summary: "mode=ip: the next hop for what is not in the peer's networks",
 };
 pub(super) const MAC: KeyRow = KeyRow {
     word: "mac",
     value: Some("MAC"),
     repeatable: false,
+    live: false,
     summary: "mode=ip: the address by which the peer is known (default: made from the port's name)",
 };
 
@@ -38,6 +41,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "mode",
             value: Some("ether|ip|OCTAL"),
             repeatable: true,
+            live: false,
             summary: "what a SLIP packet holds: an Ethernet frame, or an IP packet (default: ether); or permission bits of \
                       what is made: a socket, a terminal, FIFOs (default: 0600)",
         },
@@ -48,6 +52,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "contiki",
             value: Some("on|off"),
             repeatable: false,
+            live: false,
             summary: "answer ?P and ?M, and log !M and debug lines, as Contiki's tools do (default: on)",
         },
         CONNECT,

@@ -86,9 +86,9 @@ pub static TRANSPORTS: &[TransportRow] = &[
 ];
 
 pub(super) const CONNECT: KeyRow =
-    KeyRow { word: "connect", value: None, repeatable: false, summary: "unix: dial instead of listening" };
+    KeyRow { word: "connect", value: None, repeatable: false, live: false, summary: "unix: dial instead of listening" };
 pub(super) const LISTEN: KeyRow =
-    KeyRow { word: "listen", value: None, repeatable: false, summary: "tcp: listen instead of dialling" };
+    KeyRow { word: "listen", value: None, repeatable: false, live: false, summary: "tcp: listen instead of dialling" };
 pub(super) const ANYBODY: KeyRow =
     KeyRow { summary: "tcp: allow other hosts than this one: frames travel unprotected", ..PUBLIC };
 

@@ -12,12 +12,23 @@ pub(super) const PARITY: KeyRow = KeyRow {
     word: "parity",
     value: Some("none|even|odd"),
     repeatable: false,
+    live: false,
     summary: "serial: the parity bit (default: none)",
 };
-pub(super) const STOP: KeyRow =
-    KeyRow { word: "stop", value: Some("1|2"), repeatable: false, summary: "serial: stop bits (default: 1)" };
-pub(super) const RTSCTS: KeyRow =
-    KeyRow { word: "rtscts", value: None, repeatable: false, summary: "serial: flow control by RTS and CTS" };
+pub(super) const STOP: KeyRow = KeyRow {
+    word: "stop",
+    value: Some("1|2"),
+    repeatable: false,
+    live: false,
+    summary: "serial: stop bits (default: 1)",
+};
+pub(super) const RTSCTS: KeyRow = KeyRow {
+    word: "rtscts",
+    value: None,
+    repeatable: false,
+    live: false,
+    summary: "serial: flow control by RTS and CTS",
+};
 
 /// The parity bit of a UART.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,14 +10,20 @@ use crate::config::text::shell;
 use crate::config::value;
 use crate::limits::PORTS_MAX;
 
-const CONNECT: KeyRow =
-    KeyRow { word: "connect", value: None, repeatable: false, summary: "dial instead of listening, and keep dialling" };
+const CONNECT: KeyRow = KeyRow {
+    word: "connect",
+    value: None,
+    repeatable: false,
+    live: false,
+    summary: "dial instead of listening, and keep dialling",
+};
 
 /// How many clients a listener has at once.
 pub(super) const CLIENTS: KeyRow = KeyRow {
     word: "clients",
     value: Some("N"),
     repeatable: false,
+    live: false,
     summary: "clients at once, the others are turned away, 1 to 16384 (default: as many as there are descriptors for)",
 };
 
@@ -52,6 +58,7 @@ pub(super) static GRAM: KindRow = KindRow {
             word: "peer",
             value: Some("PATH"),
             repeatable: false,
+            live: false,
             summary: "the peer's socket (default: whoever sent last)",
         },
         MODE,

@@ -14,6 +14,7 @@ const SCRIPT: KeyRow = KeyRow {
     word: "script",
     value: Some("PATH"),
     repeatable: false,
+    live: false,
     summary: "play the lines of this file, or of this pipe as they come",
 };
 
@@ -25,30 +26,35 @@ static CDC_ACM: Choice = Choice {
             word: "pty",
             value: Some("PATH"),
             repeatable: false,
+            live: false,
             summary: "back end: a pseudo-terminal, with a link to it at PATH",
         },
         KeyRow {
             word: "unix",
             value: Some("PATH"),
             repeatable: false,
+            live: false,
             summary: "back end: whoever connects to this socket, one at a time",
         },
         KeyRow {
             word: "tcp",
             value: Some("HOST:PORT"),
             repeatable: false,
+            live: false,
             summary: "back end: whoever connects to this address of this machine",
         },
         KeyRow {
             word: "file",
             value: Some("PATH"),
             repeatable: false,
+            live: false,
             summary: "back end: what the host sends is appended to this file",
         },
         KeyRow {
             word: "echo",
             value: None,
             repeatable: false,
+            live: false,
             summary: "what the host sends comes back (the default)",
         },
         MODE,
@@ -69,18 +75,26 @@ static MASS_STORAGE: Choice = Choice {
     word: "mass-storage",
     summary: "disk, its blocks in an image file",
     keys: &[
-        KeyRow { word: "image", value: Some("PATH"), repeatable: false, summary: "the file, blocks of 512 bytes" },
-        KeyRow { word: "ro", value: None, repeatable: false, summary: "write-protected" },
+        KeyRow {
+            word: "image",
+            value: Some("PATH"),
+            repeatable: false,
+            live: false,
+            summary: "the file, blocks of 512 bytes",
+        },
+        KeyRow { word: "ro", value: None, repeatable: false, live: false, summary: "write-protected" },
         KeyRow {
             word: "cow",
             value: None,
             repeatable: false,
+            live: false,
             summary: "writes are kept aside and gone at the end; the file stays as it is",
         },
         KeyRow {
             word: "raw",
             value: None,
             repeatable: false,
+            live: false,
             summary: "take the file's bytes as blocks, although it looks like qcow2, gzip or another format",
         },
     ],
@@ -106,19 +120,33 @@ pub static DEVICES: &[&Choice] = &[&CDC_ACM, &LOOPBACK, &MASS_STORAGE, &KEYBOARD
 
 /// The keys that every kind of device has.
 pub(super) static COMMON: &[KeyRow] = &[
-    KeyRow { word: "speed", value: Some("full|high|super"), repeatable: false, summary: "its speed (default: high)" },
-    KeyRow { word: "vid", value: Some("HEX"), repeatable: false, summary: "its vendor id, four hexadecimal digits" },
-    KeyRow { word: "pid", value: Some("HEX"), repeatable: false, summary: "its product id" },
+    KeyRow {
+        word: "speed",
+        value: Some("full|high|super"),
+        repeatable: false,
+        live: false,
+        summary: "its speed (default: high)",
+    },
+    KeyRow {
+        word: "vid",
+        value: Some("HEX"),
+        repeatable: false,
+        live: false,
+        summary: "its vendor id, four hexadecimal digits",
+    },
+    KeyRow { word: "pid", value: Some("HEX"), repeatable: false, live: false, summary: "its product id" },
     KeyRow {
         word: "serial",
         value: Some("TEXT"),
         repeatable: false,
+        live: false,
         summary: "its serial number, up to 126 characters",
     },
     KeyRow {
         word: "busid",
         value: Some("N-M"),
         repeatable: false,
+        live: false,
         summary: "the name to attach it by (default: the first free of 1-1, 1-2 …)",
     },
 ];

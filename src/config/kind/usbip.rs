@@ -17,38 +17,55 @@ pub(super) static ROW: KindRow = KindRow {
     target: "CIDR",
     summary: "USB devices over USB/IP, on a host of their own",
     keys: &[
-        KeyRow { word: "device", value: Some("DEVICE"), repeatable: true, summary: "export this device" },
+        KeyRow { word: "device", value: Some("DEVICE"), repeatable: true, live: false, summary: "export this device" },
         KeyRow {
             word: "import",
             value: Some("HOST:PORT/BUSID[+split=BYTES]"),
             repeatable: true,
+            live: false,
             summary: "export a device of another USB/IP server, too, when it is there; with split= in transfers of at most so \
                       many bytes",
         },
-        KeyRow { word: "addr", value: Some("CIDR"), repeatable: true, summary: "a further address, IPv4 or IPv6" },
-        KeyRow { word: "gateway", value: Some("IP"), repeatable: true, summary: "the way to other networks" },
+        KeyRow {
+            word: "addr",
+            value: Some("CIDR"),
+            repeatable: true,
+            live: false,
+            summary: "a further address, IPv4 or IPv6",
+        },
+        KeyRow {
+            word: "gateway",
+            value: Some("IP"),
+            repeatable: true,
+            live: false,
+            summary: "the way to other networks",
+        },
         KeyRow {
             word: "mac",
             value: Some("MAC"),
             repeatable: false,
+            live: false,
             summary: "the host's MAC address (default: made of its first address)",
         },
         KeyRow {
             word: "usbip-listen",
             value: Some("HOST:PORT"),
             repeatable: false,
+            live: false,
             summary: "serve this address of the machine, too",
         },
         KeyRow {
             word: "public",
             value: None,
             repeatable: false,
+            live: false,
             summary: "usbip-listen may be reached from other machines: nothing is protected",
         },
         KeyRow {
             word: "patience",
             value: Some("SPAN"),
             repeatable: false,
+            live: false,
             summary: "how long an importer may be silent before its device is free: a guest that a debugger has stopped (5s to \
                       24h, default: 30s)",
         },
@@ -56,6 +73,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "show-busy",
             value: None,
             repeatable: false,
+            live: false,
             summary: "lists show devices that are in use, too",
         },
     ],
@@ -96,6 +114,7 @@ static SPLIT: &[KeyRow] = &[KeyRow {
     word: "split",
     value: Some("BYTES"),
     repeatable: false,
+    live: false,
     summary: "cut bulk and interrupt transfers that are longer",
 }];
 

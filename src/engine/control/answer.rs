@@ -9,9 +9,12 @@ use super::captures::Captured;
 use super::details;
 use super::drops;
 use super::entries::{Reading, Want};
+use super::gateways;
 use super::parting;
 use super::rates::Rates;
+use super::reload::Reloader;
 use super::session::{Session, WAITS, Wait};
+use super::stations;
 use super::trace;
 use super::waits::States;
 use crate::capture::Wish;
@@ -65,6 +68,8 @@ pub struct Answerer {
     pub opening: Arc<Mutex<BTreeSet<String>>>,
     /// The programs that run beside it.
     pub board: Arc<Board>,
+    /// Its configuration file, if it was started with one.
+    pub reloader: Option<Arc<Reloader>>,
 }
 
 /// A port of this name is being opened until this is dropped.
@@ -155,6 +160,17 @@ impl Answerer {
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
+            Command::Down => self.down(session),
+            Command::Reload => self.reload(session),
+            Command::FdbAdd { mac, port, may_exist } => stations::bind(self, (&mac, &port), may_exist, session),
+            Command::FdbDel { mac, switch, if_exists } => {
+                stations::forget(self, (&mac, switch.as_deref()), if_exists, session)
+            }
+            Command::FdbFlush { port, switch } => stations::flush(self, (port.as_deref(), switch.as_deref()), session),
+            Command::ForwardLs => Ok(self.details(gateways::forwards)),
+            Command::DnsLs => Ok(self.details(gateways::names)),
+            Command::LeaseLs => Ok(self.details(gateways::leases)),
+            other => gateways::Wish::of(other).map(|wish| self.change_gateway(wish, &session.who)),
         }
     }
 
@@ -232,7 +248,7 @@ impl Answerer {
         self.handles.iter().flat_map(Handle::status).flat_map(|status| status.ports)
     }
 
-    fn switch(&self, name: &str) -> Result<&Handle> {
+    pub(super) fn switch(&self, name: &str) -> Result<&Handle> {
         self.handles.iter().find(|handle| handle.name() == name).ok_or_else(|| {
             let known = nearest(name, self.handles.iter().map(Handle::name));
             let all: Vec<_> = self.handles.iter().map(Handle::name).collect();
@@ -387,6 +403,23 @@ impl Answerer {
         let until = now + Duration::from_millis(millis).min(LONGEST_WAIT);
         session.waits.push(Wait { id, port, state, until, millis });
         Ok(Outcome::Later)
+    }
+
+    /// Has the whole process end.
+    fn down(&self, session: &Session) -> Result<Outcome> {
+        self.board.down()?;
+        log::info!("{} ends the bridge", session.who);
+        done(&serde_json::json!({}))
+    }
+
+    /// Has the configuration file read again.
+    fn reload(&self, session: &Session) -> Result<Outcome> {
+        let reloader = self.reloader.clone().ok_or_else(|| {
+            let error = Error::usage("this bridge was not started with a file");
+            error.hint("zbridge --config FILE can be reloaded; zbridge port add and del change any")
+        })?;
+        let (handles, who) = (self.handles.clone(), session.who.clone());
+        Ok(Outcome::Aside(Box::new(move || reloader.told(&handles, &who))))
     }
 
     /// The states of all ports.

@@ -14,7 +14,8 @@ use mio::Waker;
 use std::sync::Arc;
 
 /// Such work looks names up, finds in /proc who has something open, and opens the files and sockets of services.
-static ROLE: Role = Role { loads: true, ..Role::new("aside", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
+pub static ROLE: Role =
+    Role { loads: true, ..Role::new("aside", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
 
 /// Pieces of work at a time.
 pub const ASIDE: usize = 64;

@@ -5,7 +5,7 @@
 
 use crate::control::InstanceInfo;
 use crate::error::{Class, Error, Result};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,6 +21,7 @@ pub const LINE_BYTES: usize = 400;
 pub struct Board {
     programs: Mutex<Vec<Program>>,
     orders: Mutex<Option<Sender<Order>>>,
+    down: Mutex<Option<Sender<()>>>,
 }
 
 /// What is ordered of programs.
@@ -107,6 +108,26 @@ impl Board {
             InstanceInfo { lines, uptime, ..program.info.clone() }
         };
         self.programs.lock().iter().map(told).collect()
+    }
+
+    /// The channel of the wish that the whole process ends, for who carries it out.
+    pub fn attend_down(&self) -> Receiver<()> {
+        let (wish, heard) = bounded(1);
+        *self.down.lock() = Some(wish);
+        heard
+    }
+
+    /// Wishes that the whole process ends.
+    ///
+    /// # Errors
+    /// Nobody carries that out: the bridge is part of another program.
+    pub fn down(&self) -> Result<()> {
+        let wish = self.down.lock().clone();
+        // One wish is as good as several.
+        let told = wish.is_some_and(|wish| !matches!(wish.try_send(()), Err(TrySendError::Disconnected(()))));
+        told.then_some(()).ok_or_else(|| {
+            Error::usage("this bridge is part of a program that ends it itself").hint("end that program")
+        })
     }
 
     /// The channel of orders, for who carries them out.

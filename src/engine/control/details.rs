@@ -16,14 +16,14 @@ use std::net::IpAddr;
 const FLOWS: usize = 16_384;
 
 /// The names that a switch's leases give addresses.
-type Names = HashMap<IpAddr, String>;
+pub(super) type Names = HashMap<IpAddr, String>;
 
 /// The details of a port, and the names of its switch.
-struct Found<'a> {
-    switch: &'a str,
-    port: String,
-    names: &'a Names,
-    details: Details,
+pub(super) struct Found<'a> {
+    pub switch: &'a str,
+    pub port: String,
+    pub names: &'a Names,
+    pub details: Details,
 }
 
 impl Answerer {
@@ -63,7 +63,7 @@ pub fn usb(handles: &[Handle]) -> Result<UsbInfo> {
 }
 
 /// Asks every service of these switches.
-fn ask(handles: &[Handle], mut tell: impl FnMut(Found<'_>)) -> Result<()> {
+pub(super) fn ask(handles: &[Handle], mut tell: impl FnMut(Found<'_>)) -> Result<()> {
     for handle in handles {
         let services = handle.services()?;
         if services.is_empty() {

@@ -77,6 +77,7 @@ impl Metrics {
             rates: Mutex::default(),
             opening: Arc::default(),
             board,
+            reloader: None,
         };
         let clock = Clock::start();
         let last = Mutex::new((None::<Instant>, Arc::new(String::new())));

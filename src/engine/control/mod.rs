@@ -41,12 +41,15 @@ mod clients;
 mod details;
 mod drops;
 mod entries;
+mod gateways;
 mod metrics;
 mod parting;
 mod place;
 mod rates;
+mod reload;
 mod server;
 mod session;
+mod stations;
 mod trace;
 mod waits;
 
@@ -57,6 +60,7 @@ pub(crate) use client::{Called, bridges, each_bridge, where_looked};
 pub use client::{Client, PATIENCE};
 pub(crate) use metrics::{Metrics, MetricsServer};
 pub(crate) use place::{Claim, DEFAULT_NAME, directory};
+pub(crate) use reload::Reloader;
 pub(crate) use server::Server;
 
 use crate::error::{Error, Result};

@@ -11,6 +11,7 @@
 //! such sockets.
 
 use super::board::Board;
+use super::reload::Reloader;
 use super::server::Server;
 use crate::config::value;
 use crate::engine::bridge::Bridge;
@@ -166,8 +167,8 @@ impl Claim {
     ///
     /// # Errors
     /// The system has no descriptors or threads left.
-    pub fn serve(self, bridge: &Bridge, board: Arc<Board>) -> Result<Server> {
-        Server::start(self, bridge.handles(), bridge.parts(), board)
+    pub fn serve(self, bridge: &Bridge, board: Arc<Board>, reloader: Option<Arc<Reloader>>) -> Result<Server> {
+        Server::start(self, bridge.handles(), bridge.parts(), board, reloader)
     }
 }
 

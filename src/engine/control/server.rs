@@ -13,6 +13,7 @@ use super::captures::CAPTURES;
 use super::clients::{Clients, PASSING, Place, WAITING};
 use super::entries::{Readers, Reading};
 use super::place::Claim;
+use super::reload::Reloader;
 use super::session::{Read, Session};
 use super::stranger;
 use super::waits::Looks;
@@ -60,7 +61,13 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn start(claim: Claim, handles: Vec<Handle>, parts: Arc<Parts>, board: Arc<Board>) -> Result<Self> {
+    pub(super) fn start(
+        claim: Claim,
+        handles: Vec<Handle>,
+        parts: Arc<Parts>,
+        board: Arc<Board>,
+        reloader: Option<Arc<Reloader>>,
+    ) -> Result<Self> {
         let cannot = |error| Error::system("control socket: cannot wait for clients", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
@@ -88,6 +95,7 @@ impl Server {
                 rates: Mutex::default(),
                 opening: Arc::default(),
                 board,
+                reloader,
             },
             clients: Clients::default(),
             came: 0,

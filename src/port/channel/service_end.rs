@@ -4,9 +4,9 @@
 use super::{Closed, Shared, Wake};
 use crate::capture::Sights;
 use crate::frame::{Batch, Frame, PortId};
+use crate::port::inquiry::Answers;
 use crate::port::own::{Bell, SendError};
 use crate::service::Ingress;
-use crate::service::detail::Details;
 use crate::service::report::Report;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
@@ -107,9 +107,9 @@ impl ServiceEnd {
         self.shared.departures.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Answers the questions to the service: `details` gives the page that begins at a place.
-    pub fn answer_questions(&self, details: impl FnMut(usize) -> Details) {
-        self.shared.questions.answer(details);
+    /// Has the questions to the service answered.
+    pub fn answer_questions(&self, answers: &mut impl Answers) {
+        self.shared.questions.answer(answers);
     }
 
     /// An empty batch with room for `bytes`, to be sent.

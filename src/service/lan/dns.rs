@@ -46,6 +46,16 @@ pub trait Names {
     fn addrs(&self, now: Instant, label: &str) -> Vec<IpAddr>;
     /// The label of the host that has an address.
     fn name(&self, now: Instant, addr: IpAddr) -> Option<String>;
+    /// The addresses that a whole name was given by hand, and the zone that they are of.
+    fn given(&self, name: &str) -> Option<(Vec<IpAddr>, String)> {
+        let _ = name;
+        None
+    }
+    /// The whole name that was given to an address by hand.
+    fn given_name(&self, addr: IpAddr) -> Option<String> {
+        let _ = addr;
+        None
+    }
 }
 
 /// Configuration of a resolver.
@@ -174,7 +184,12 @@ impl Dns {
         if let Some(addr) = message::reverse(name) {
             return self.local_reverse(now, names, query, addr, name);
         }
-        let domain = self.config.domain.as_deref()?;
+        let domain = self.config.domain.as_deref();
+        let whole = || domain.filter(|_| !name.contains('.')).map(|domain| format!("{name}.{domain}"));
+        if let Some((addrs, zone)) = names.given(name).or_else(|| names.given(&whole()?)) {
+            return Some((Code::Ok, of_kind(query, addrs), zone));
+        }
+        let domain = domain?;
         let label = if name == domain {
             return Some((Code::Ok, Vec::new(), domain.to_owned()));
         } else if let Some(front) = name.strip_suffix(domain).and_then(|front| front.strip_suffix('.')) {
@@ -187,13 +202,7 @@ impl Dns {
         };
         let addrs = names.addrs(now, label);
         let code = if addrs.is_empty() { Code::NoName } else { Code::Ok };
-        let wanted = |addr: &IpAddr| match query.kind {
-            kind::A => addr.is_ipv4(),
-            kind::AAAA => addr.is_ipv6(),
-            kind::ANY => true,
-            _ => false,
-        };
-        Some((code, addrs.into_iter().filter(wanted).map(Record::Addr).collect(), domain.to_owned()))
+        Some((code, of_kind(query, addrs), domain.to_owned()))
     }
 
     fn local_reverse(
@@ -204,9 +213,14 @@ impl Dns {
         addr: IpAddr,
         zone: &str,
     ) -> Option<(Code, Vec<Record>, String)> {
-        let domain = self.config.domain.as_deref()?;
-        self.config.prefixes.iter().find(|prefix| prefix.contains(addr))?;
-        let name = names.name(now, addr).map(|label| Record::Name(format!("{label}.{domain}")));
+        let name = match names.given_name(addr) {
+            Some(whole) => Some(Record::Name(whole)),
+            None => {
+                let domain = self.config.domain.as_deref()?;
+                self.config.prefixes.iter().find(|prefix| prefix.contains(addr))?;
+                names.name(now, addr).map(|label| Record::Name(format!("{label}.{domain}")))
+            }
+        };
         let code = if name.is_some() { Code::Ok } else { Code::NoName };
         let records = name.into_iter().filter(|_| matches!(query.kind, kind::PTR | kind::ANY)).collect();
         Some((code, records, zone.to_owned()))
@@ -333,4 +347,15 @@ impl Dns {
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
+}
+
+/// The records of these addresses that a query asks for.
+fn of_kind(query: &Query, addrs: Vec<IpAddr>) -> Vec<Record> {
+    let wanted = |addr: &IpAddr| match query.kind {
+        kind::A => addr.is_ipv4(),
+        kind::AAAA => addr.is_ipv6(),
+        kind::ANY => true,
+        _ => false,
+    };
+    addrs.into_iter().filter(wanted).map(Record::Addr).collect()
 }

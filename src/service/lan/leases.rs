@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::name;
+use crate::service::change::Holder;
+use crate::service::detail::LeaseDetail;
 use crate::service::lease::{Lease, Who};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
@@ -34,6 +36,9 @@ const DECLINED: Duration = Duration::from_secs(600);
 
 /// How long an address is not handed out that a host was seen to use without a lease.
 const HEARD: Duration = Duration::from_secs(60);
+
+/// Hosts that may be pinned: they are looked through for each message.
+const PINNED: usize = 1024;
 
 /// A host whose address or name is given: `host=MAC/IP/NAME`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -59,6 +64,23 @@ pub struct Pool {
     pub fixed: Vec<Fixed>,
     /// Names that no client may have: `gateway`.
     pub reserved_names: Vec<String>,
+}
+
+/// Why a host does not always get an address.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unpinned {
+    /// The gateway has it.
+    #[error("{0} is the gateway's own")]
+    Reserved(Ipv4Addr),
+    /// It is pinned, or leased, for another host.
+    #[error("{0} is {1}'s")]
+    Taken(Ipv4Addr, Mac),
+    /// The name is another host's, or the gateway's.
+    #[error("the name {0} is another host's")]
+    Named(String),
+    /// There are enough.
+    #[error("{PINNED} hosts are pinned already")]
+    Full,
 }
 
 /// Why an address is not for a client.
@@ -253,6 +275,79 @@ impl Leases {
             self.uncall(addr);
         }
         own
+    }
+
+    /// A host always has an address from now on. `false`: so it was.
+    ///
+    /// # Errors
+    /// Another host has the address or the name.
+    pub fn pin(&mut self, now: Instant, host: Fixed) -> Result<bool, Unpinned> {
+        if self.pool.fixed.contains(&host) {
+            return Ok(false);
+        }
+        let others = || self.pool.fixed.iter().filter(|other| other.mac != host.mac);
+        if self.pool.reserved.contains(&host.addr) {
+            return Err(Unpinned::Reserved(host.addr));
+        }
+        let standing = |entry: &&Entry| entry.state == State::Bound && entry.until > now && entry.who.mac != host.mac;
+        let leased = self.by_addr.get(&host.addr.to_bits()).filter(standing).map(|entry| entry.who.mac);
+        if let Some(mac) = others().find(|other| other.addr == host.addr).map(|other| other.mac).or(leased) {
+            return Err(Unpinned::Taken(host.addr, mac));
+        }
+        if let Some(name) = &host.name
+            && (self.pool.reserved_names.contains(name) || others().any(|other| other.name.as_ref() == Some(name)))
+        {
+            return Err(Unpinned::Named(name.clone()));
+        }
+        if others().count() >= PINNED {
+            return Err(Unpinned::Full);
+        }
+        self.pool.fixed.retain(|other| other.mac != host.mac);
+        self.pool.fixed.push(host);
+        self.version += 1;
+        Ok(true)
+    }
+
+    /// Ends the lease of a host, and what it was pinned to. `false`: it has none.
+    pub fn drop_of(&mut self, holder: Holder) -> bool {
+        let of_mac = |mac: Mac| match holder {
+            Holder::Mac(wanted) => mac == wanted,
+            Holder::Addr(_) => false,
+        };
+        let is_it = |mac: Mac, addr: u32| of_mac(mac) || holder == Holder::Addr(Ipv4Addr::from_bits(addr));
+        let addrs: Vec<u32> =
+            self.by_addr.iter().filter(|(addr, entry)| is_it(entry.who.mac, **addr)).map(|(addr, _)| *addr).collect();
+        let pinned = self.pool.fixed.len();
+        self.pool.fixed.retain(|host| !is_it(host.mac, host.addr.to_bits()));
+        let any = !addrs.is_empty() || self.pool.fixed.len() < pinned;
+        addrs.into_iter().for_each(|addr| self.forget(addr));
+        self.version += u64::from(any);
+        any
+    }
+
+    /// The leases that stand, and the hosts that are pinned, by address.
+    pub fn details(&self, now: Instant) -> Vec<LeaseDetail> {
+        let pinned = |mac: Mac, addr: Ipv4Addr| self.pool.fixed.iter().any(|host| host.mac == mac && host.addr == addr);
+        let standing = self.list(now).map(|it| (it.addr, (it.mac, it.name, Some(it.left))));
+        let mut all: BTreeMap<Ipv4Addr, _> =
+            self.pool.fixed.iter().map(|host| (host.addr, (host.mac, host.name.clone(), None))).collect();
+        all.extend(standing);
+        let all = all.into_iter();
+        all.map(|(addr, (mac, name, left))| LeaseDetail { addr, mac, name, left, pinned: pinned(mac, addr) }).collect()
+    }
+
+    /// The MAC address of the host of this name (a label).
+    pub fn mac_of(&self, now: Instant, wanted: &str) -> Option<Mac> {
+        let fixed = self.pool.fixed.iter().find(|fixed| fixed.name.as_deref() == Some(wanted));
+        let addr = || self.by_name(now, wanted).and_then(|addr| self.by_addr.get(&addr.to_bits()));
+        fixed.map(|fixed| fixed.mac).or_else(|| addr().map(|entry| entry.who.mac))
+    }
+
+    /// The name of the host at `mac`.
+    pub fn name_at(&self, now: Instant, mac: Mac) -> Option<&str> {
+        let fixed = self.fixed(mac).map(|fixed| fixed.addr.to_bits());
+        let addr = fixed.or_else(|| self.held_by(&Who::from(mac)))?;
+        self.name_of(now, Ipv4Addr::from_bits(addr))
     }
 
     /// The address of a host of this name (a label).

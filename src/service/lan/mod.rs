@@ -3,7 +3,7 @@
 //! | file | serves |
 //! |---|---|
 //! | [`dhcp4`], [`leases`] | an IPv4 address, its router, resolver, domain, MTU and boot file |
-//! | [`dns`] | names of this segment, and all others from the host's resolvers |
+//! | [`dns`], [`names`] | names of this segment, those that were added, and all others from the host's resolvers |
 //! | [`ra`], [`dhcp6`] | IPv6: prefix, router, MTU; resolver and domain |
 //! | [`tftp`] | files of one folder, for boards that boot from the net |
 //! | [`segment`], [`servers`] | all of them together, behind a gateway |
@@ -22,6 +22,7 @@ pub(crate) mod dhcp6;
 pub(crate) mod dns;
 pub(crate) mod leases;
 pub(crate) mod name;
+pub(crate) mod names;
 pub(crate) mod ra;
 mod random;
 pub(crate) mod segment;

@@ -3,7 +3,7 @@
 //! Datagrams of the segment are dispatched by their destination. The servers' output is one queue of [`Output`]s:
 //! datagrams and advertisements for the segment, queries for resolvers, files to be read.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Datagram;
@@ -11,21 +11,33 @@ use super::dhcp4::{self, Dhcp4, Dhcp4Config};
 use super::dhcp6::{self, Dhcp6, Dhcp6Config};
 use super::dns::{self, Client, Dns, DnsConfig, Names};
 use super::leases::{Fixed, Leases, Pool};
+use super::names::GivenNames;
 use super::ra::{Advertisement, Ra, RaConfig};
 use super::tftp::packet::Fault;
 use super::tftp::{self, Tftp};
 use super::trial::{Question, Trials};
 use crate::config;
+use crate::config::LanHost;
+use crate::error::{Class, Error, Result};
+use crate::service::change::{Change, Changed};
+use crate::service::detail::{Details, NameDetail};
 use crate::service::lease::Lease;
 use crate::service::station::Station;
 use crate::time::{Instant, earliest};
-use crate::wire::Mac;
+use crate::wire::{Cidr, Mac};
 
 /// The gateway's own name.
 const GATEWAY: &str = "gateway";
 
 /// Outputs of one server that may wait; with more, further datagrams to it are dropped.
 const OUTPUTS: usize = 1024;
+
+/// IPv6 addresses of one station that have names, and stations that are remembered with theirs.
+const SIXES: usize = 8;
+const STATIONS: usize = 4096;
+
+/// The IPv6 addresses that stations say they have.
+type Sixes = HashMap<Mac, Vec<Ipv6Addr>, foldhash::fast::RandomState>;
 
 /// Something for the caller to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +60,8 @@ pub enum Output {
 struct Directory<'a> {
     gateway: &'a [IpAddr],
     leases: &'a Leases,
+    six: &'a Sixes,
+    given: &'a GivenNames,
 }
 
 impl Names for Directory<'_> {
@@ -55,15 +69,31 @@ impl Names for Directory<'_> {
         if label == GATEWAY {
             return self.gateway.to_vec();
         }
-        self.leases.by_name(now, label).into_iter().map(IpAddr::V4).collect()
+        let six = self.leases.mac_of(now, label).and_then(|mac| self.six.get(&mac));
+        let six = six.into_iter().flatten().copied().map(IpAddr::V6);
+        self.leases.by_name(now, label).into_iter().map(IpAddr::V4).chain(six).collect()
     }
 
     fn name(&self, now: Instant, addr: IpAddr) -> Option<String> {
         if self.gateway.contains(&addr) {
             return Some(GATEWAY.to_owned());
         }
-        let IpAddr::V4(addr) = addr else { return None };
-        self.leases.name_of(now, addr).map(str::to_owned)
+        let name = match addr {
+            IpAddr::V4(addr) => self.leases.name_of(now, addr),
+            IpAddr::V6(addr) => {
+                let mut of = self.six.iter().filter(|(_, addrs)| addrs.contains(&addr));
+                of.find_map(|(mac, _)| self.leases.name_at(now, *mac))
+            }
+        };
+        name.map(str::to_owned)
+    }
+
+    fn given(&self, name: &str) -> Option<(Vec<IpAddr>, String)> {
+        self.given.find(name).map(|(zone, addrs)| (addrs.to_vec(), zone.to_owned()))
+    }
+
+    fn given_name(&self, addr: IpAddr) -> Option<String> {
+        self.given.name_of(addr).map(str::to_owned)
     }
 }
 
@@ -74,6 +104,10 @@ pub struct Segment {
     /// The resolver's addresses.
     resolver: Vec<IpAddr>,
     broadcast: Ipv4Addr,
+    networks: Vec<Cidr>,
+    domain: String,
+    given: GivenNames,
+    six: Sixes,
     leases: Leases,
     dhcp4: Option<Dhcp4>,
     trials: Trials,
@@ -103,6 +137,10 @@ impl Segment {
         Self {
             resolver: lan.dns.into_iter().map(IpAddr::V4).chain(dns6.iter().copied().map(IpAddr::V6)).collect(),
             broadcast: (nat.gateway.to_bits() | !mask).into(),
+            networks: nat.addrs(),
+            domain: lan.domain.clone(),
+            given: GivenNames::default(),
+            six: Sixes::default(),
             leases: Leases::new(pool(nat)),
             dhcp4: lan.dhcp.is_some().then(|| Dhcp4::new(dhcp4_config(nat, mtu))),
             trials: Trials::default(),
@@ -228,7 +266,7 @@ impl Segment {
     }
 
     fn query(&mut self, now: Instant, client: Client, bytes: &[u8]) {
-        let names = Directory { gateway: &self.gateway, leases: &self.leases };
+        let names = Directory { gateway: &self.gateway, leases: &self.leases, six: &self.six, given: &self.given };
         if let Some(dns) = &mut self.dns {
             dns.handle(now, &names, client, bytes);
         }
@@ -245,7 +283,7 @@ impl Segment {
     }
 
     /// A file was opened and has so many bytes, or could not be.
-    pub fn handle_opened(&mut self, now: Instant, file: u64, size: Result<u64, Fault>) {
+    pub fn handle_opened(&mut self, now: Instant, file: u64, size: std::result::Result<u64, Fault>) {
         if let Some(tftp) = &mut self.tftp {
             tftp.handle_opened(now, file, size);
         }
@@ -259,14 +297,14 @@ impl Segment {
     }
 
     /// Bytes were written to a file, or could not be.
-    pub fn handle_written(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
+    pub fn handle_written(&mut self, now: Instant, file: u64, done: std::result::Result<(), Fault>) {
         if let Some(tftp) = &mut self.tftp {
             tftp.handle_written(now, file, done);
         }
     }
 
     /// A written file was renamed, or could not be.
-    pub fn handle_kept(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
+    pub fn handle_kept(&mut self, now: Instant, file: u64, done: std::result::Result<(), Fault>) {
         if let Some(tftp) = &mut self.tftp {
             tftp.handle_kept(now, file, done);
         }
@@ -318,6 +356,88 @@ impl Segment {
         }
     }
 
+    /// A station says that it has this IPv6 address.
+    pub fn hear_six(&mut self, mac: Mac, addr: Ipv6Addr) {
+        let in_network = self.networks.iter().any(|network| network.contains(addr.into()));
+        if self.dns.is_none() || !in_network || self.six.len() >= STATIONS && !self.six.contains_key(&mac) {
+            return;
+        }
+        let addrs = self.six.entry(mac).or_default();
+        if !addrs.contains(&addr) {
+            // A station that takes ever new ones has the latest.
+            addrs.truncate(SIXES - 1);
+            addrs.insert(0, addr);
+        }
+    }
+
+    /// Carries out a change of names or leases.
+    ///
+    /// # Errors
+    /// It cannot be done, or there is no such server.
+    pub fn change(&mut self, now: Instant, change: &Change) -> Result<Changed> {
+        match change {
+            Change::AddName { name, addrs } => self.add_name(name, addrs),
+            Change::DelName { name } => {
+                let whole = GivenNames::whole(name, &self.domain).map_err(|why| unfit(name, why))?;
+                Ok(if self.given.remove(&whole) { Changed::Done } else { Changed::Missing })
+            }
+            Change::Pin(host) => self.pin(now, host),
+            Change::DropLease(holder) => {
+                Ok(if self.leases.drop_of(*holder) { Changed::Done } else { Changed::Missing })
+            }
+            Change::AddForward { .. } | Change::DelForward { .. } => Ok(Changed::Elsewhere),
+        }
+    }
+
+    fn add_name(&mut self, name: &str, addrs: &[IpAddr]) -> Result<Changed> {
+        if self.dns.is_none() {
+            return Err(Error::usage("this gateway has no resolver: dns=off"));
+        }
+        let whole = GivenNames::whole(name, &self.domain).map_err(|why| unfit(name, why))?;
+        match self.given.get(&whole) {
+            Some(before) if before == addrs => return Ok(Changed::Already),
+            Some(before) => {
+                let before: Vec<_> = before.iter().map(ToString::to_string).collect();
+                return Ok(Changed::Otherwise(before.join(" ")));
+            }
+            None => {}
+        }
+        self.given.add(&whole, addrs).map_err(|why| unfit(name, why))?;
+        Ok(Changed::Done)
+    }
+
+    fn pin(&mut self, now: Instant, host: &LanHost) -> Result<Changed> {
+        if !self.networks.iter().any(|network| network.contains(host.addr.into())) || host.addr == self.broadcast {
+            return Ok(Changed::Elsewhere);
+        }
+        if self.dhcp4.is_none() {
+            return Err(Error::usage("this gateway gives no addresses: dhcp=off"));
+        }
+        let fixed = Fixed { mac: host.mac, addr: host.addr, name: host.name.clone() };
+        let pinned = self.leases.pin(now, fixed).map_err(|why| {
+            Error::usage(format!("{host}: {why}")).hint(format!("`zbridge lease drop {}` ends a lease", host.addr))
+        })?;
+        Ok(if pinned { Changed::Done } else { Changed::Already })
+    }
+
+    /// Adds names and leases to `details`.
+    pub fn details(&self, now: Instant, details: &mut Details) {
+        let leases = self.leases.details(now);
+        if self.dns.is_some() {
+            let whole = |label: &str| format!("{label}.{}", self.domain);
+            let added = self.given.all().map(|(name, addrs)| (name.to_owned(), addrs.to_vec(), "added"));
+            let own = std::iter::once((whole(GATEWAY), self.gateway.clone(), "gateway"));
+            let names = Directory { gateway: &self.gateway, leases: &self.leases, six: &self.six, given: &self.given };
+            let leased = leases.iter().filter_map(|lease| {
+                let label = lease.name.as_deref()?;
+                Some((whole(label), names.addrs(now, label), if lease.pinned { "host" } else { "lease" }))
+            });
+            let all = added.chain(own).chain(leased);
+            details.names.extend(all.map(|(name, addrs, source)| NameDetail { name, addrs, source }));
+        }
+        details.leases.extend(leases);
+    }
+
     /// Enters leases from before a restart.
     pub fn restore(&mut self, now: Instant, leases: &[Lease]) {
         leases.iter().for_each(|lease| self.leases.restore(now, lease));
@@ -332,6 +452,10 @@ impl Segment {
     pub fn leases_version(&self) -> u64 {
         self.leases.version()
     }
+}
+
+fn unfit(name: &str, why: super::names::Unfit) -> Error {
+    Error::new(Class::Usage, format!("{name:?}: {why}")).because(why)
 }
 
 fn pool(nat: &config::Nat) -> Pool {

@@ -98,6 +98,28 @@ impl Forwards {
         self.buffer.resize(usize::from(u16::MAX), 0);
     }
 
+    /// The forward of a host's address, if there is one.
+    pub fn find(&self, protocol: Protocol, listen: SocketAddr) -> Option<Forward> {
+        let is_it = |it: &&Forward| it.protocol == protocol && it.listen == listen;
+        self.listeners.iter().map(|listener| &listener.forward).find(is_it).copied()
+    }
+
+    /// Ends the forward of a host's address. Its connections go on; datagrams of its clients have nowhere to go. Gives its
+    /// socket, which is to be closed; `None`: there is none.
+    pub fn remove(&mut self, protocol: Protocol, listen: SocketAddr) -> Option<SocketId> {
+        let is_it = |it: &Listener| it.forward.protocol == protocol && it.forward.listen == listen;
+        let place = self.listeners.iter().position(is_it)?;
+        let socket = self.listeners.swap_remove(place).socket;
+        self.clients.retain(|(of, ..), _| *of != socket);
+        self.ports.retain(|_, (of, ..)| *of != socket);
+        Some(socket)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.listeners.len()
+    }
+
     /// Clients of UDP forwards.
     pub fn clients(&self) -> usize {
         self.clients.len()

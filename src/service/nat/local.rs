@@ -8,8 +8,10 @@ use super::datagram::send_udp;
 use super::icmp;
 use super::packet::{Headers, ICMPV6, Packet, TCP, UDP};
 use super::wire::{Cx, Wire, has_room};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::{Batch, PortId};
+use crate::service::change::{Change, Changed};
+use crate::service::detail::Details;
 use crate::service::endpoint::{Endpoint, Event as StreamEvent, group_mac};
 use crate::service::lease::Lease;
 use crate::service::outside::{Event, Outside};
@@ -18,7 +20,7 @@ use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::{Mac, Offload};
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// ICMPv6 router solicitation (RFC 4861, 4.1).
 const SOLICITATION: u8 = 133;
@@ -83,6 +85,24 @@ impl Local {
     /// See [`Servers::leases_version`].
     pub fn leases_version(&self) -> u64 {
         self.servers.as_ref().map_or(0, |servers| servers.leases_version())
+    }
+
+    /// See [`Servers::change`].
+    pub fn change(&mut self, now: Instant, change: &Change) -> Result<Changed> {
+        match &mut self.servers {
+            Some(servers) => servers.change(now, change),
+            None => Err(Error::usage("this gateway has no servers for its network")),
+        }
+    }
+
+    /// See [`Servers::details`].
+    pub fn details(&self, now: Instant, details: &mut Details) {
+        self.servers.iter().for_each(|servers| servers.details(now, details));
+    }
+
+    /// See [`Servers::hear_six`].
+    pub fn hear_six(&mut self, mac: Mac, addr: Ipv6Addr) {
+        self.servers.iter_mut().for_each(|servers| servers.hear_six(mac, addr));
     }
 
     /// See [`Servers::dropped`].

@@ -29,6 +29,7 @@
 //! Nothing here blocks or touches a descriptor: sockets are the [`Outside`]'s, which also reports their events. A frame
 //! or an event does a bounded amount of work; bulk transfer takes turns in [`Nat::poll_transmit`].
 
+mod change;
 mod datagram;
 mod forward;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use super::lan::servers::LanServers;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::change::{Change, Changed};
 use crate::service::detail::Details;
 use crate::service::lease::Lease;
 use crate::service::machine::{Arrived, Service, Unsent};
@@ -59,7 +61,7 @@ use crate::service::questions::Servers;
 use crate::service::report::Report;
 use crate::service::station::Station;
 use crate::time::{Instant, earliest};
-use crate::wire::{Cidr, Ethernet, Gso, Offload, arp, segment};
+use crate::wire::{Cidr, Ethernet, Gso, Offload, arp, neighbour, segment};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -89,6 +91,9 @@ pub struct Nat {
     told: report::Told,
     /// The version of the leases that were last given to be stored.
     saved: u64,
+    /// Forwards may be addresses that other hosts can reach.
+    public: bool,
+    networks: Vec<Cidr>,
 }
 
 impl Nat {
@@ -119,6 +124,8 @@ impl Nat {
             full: false,
             told: report::Told::default(),
             saved: 0,
+            public: nat.public,
+            networks: nat.addrs(),
         })
     }
 
@@ -242,6 +249,7 @@ impl Nat {
             _ => beyond(&self.wire),
         };
         if !ours || packet.dst.is_multicast() {
+            self.hear_six(frame, whom);
             return self.endpoint.handle_frame_from(now, whom.ingress, frame);
         }
         if !self.wire.is_guest(packet.src) || whom.mac.is_group() {
@@ -332,6 +340,16 @@ impl Nat {
         there.is_none_or(|there| there.ingress.isolated && there.port() != whom.port())
     }
 
+    /// A station may say that it has an IPv6 address.
+    fn hear_six(&mut self, frame: &[u8], whom: Station) {
+        if neighbour::may_say(frame)
+            && let Some(said) = neighbour::said(frame).filter(|said| said.mac == whom.mac)
+            && let IpAddr::V6(addr) = said.addr
+        {
+            self.local.hear_six(said.mac, addr);
+        }
+    }
+
     /// Whether [`Nat::poll_transmit`] has something to do at once.
     fn is_ready(&self) -> bool {
         self.tcp.is_ready()
@@ -367,7 +385,10 @@ impl Service for Nat {
             }
             Ok(packet) if self.local.handle(now, whom, &packet, offload, host) => {}
             Ok(packet) if own => self.handle_packet(now, whom, packet, arrived, host),
-            Ok(_) => self.endpoint.handle_frame_from(now, ingress, frame),
+            Ok(_) => {
+                self.hear_six(frame, whom);
+                self.endpoint.handle_frame_from(now, ingress, frame);
+            }
             Err(_) => self.wire.stats.malformed += 1,
         }
     }
@@ -440,6 +461,10 @@ impl Service for Nat {
 
     fn details(&self, now: Instant, from: usize) -> Details {
         self.page(now, from)
+    }
+
+    fn change(&mut self, now: Instant, change: &Change, host: &mut dyn Outside) -> Result<Changed> {
+        self.carry_out(now, change, host)
     }
 
     fn takes_offloads(&self) -> bool {

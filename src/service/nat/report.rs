@@ -57,6 +57,7 @@ impl Nat {
             }
             _ => {
                 self.forwards.details(now, &mut page);
+                self.local.details(now, &mut page);
                 None
             }
         };

@@ -366,6 +366,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Sends SIGHUP: a bridge with a file reads it again.
+    pub fn sighup(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Stops it from running (SIGSTOP): a peer that hangs.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);

@@ -274,3 +274,27 @@ fn leases_outlive_a_restart() {
     other.restore(secs(5), &Lease { addr: ip(17), ..kept[0].clone() });
     assert_eq!(other.list(secs(5)).count(), 0);
 }
+
+#[test]
+fn hosts_are_pinned_while_it_runs() {
+    let mut leases = leases();
+    let pin =
+        |last: u8, addr: u8, name: Option<&str>| Fixed { mac: mac(last), addr: ip(addr), name: name.map(Into::into) };
+    leases.bind(secs(0), &who(1), ip(15), HOUR, Some(b"one")).unwrap();
+    assert_eq!(leases.pin(secs(1), pin(2, 15, None)), Err(Unpinned::Taken(ip(15), mac(1))), "it stands");
+    assert_eq!(leases.pin(secs(1), pin(2, 17, None)), Err(Unpinned::Taken(ip(17), mac(9))));
+    assert_eq!(leases.pin(secs(1), pin(2, 16, None)), Err(Unpinned::Reserved(ip(16))));
+    assert_eq!(leases.pin(secs(1), pin(2, 18, Some("board"))), Err(Unpinned::Named("board".into())));
+    // To where it is, and then elsewhere: its client is refused the old address, and gets the new one.
+    assert_eq!(leases.pin(secs(1), pin(1, 15, None)), Ok(true));
+    assert_eq!(leases.pin(secs(1), pin(1, 15, None)), Ok(false));
+    assert_eq!(leases.pin(secs(2), pin(1, 18, Some("first"))), Ok(true));
+    assert_eq!(leases.bind(secs(3), &who(1), ip(15), HOUR, None), Err(Refused));
+    assert_eq!(leases.offer(secs(3), &who(1), None), Some(ip(18)));
+    assert_eq!((leases.by_name(secs(3), "first"), leases.mac_of(secs(3), "first")), (Some(ip(18)), Some(mac(1))));
+    assert_eq!(leases.name_at(secs(3), mac(1)), Some("first"));
+    assert!(leases.drop_of(Holder::Mac(mac(1))) && !leases.drop_of(Holder::Mac(mac(1))));
+    assert!(leases.drop_of(Holder::Addr(ip(17))), "one of the configuration, too");
+    assert_eq!(leases.offer(secs(4), &who(3), None), Some(ip(15)), "it is free again");
+    assert!(leases.details(secs(4)).is_empty());
+}

@@ -67,6 +67,13 @@ impl Gate {
         }
     }
 
+    /// A client has a fixed address from now on.
+    pub fn pin(&mut self, client: Mac) {
+        if !self.fixed.contains(&client) {
+            self.fixed.push(client);
+        }
+    }
+
     /// Addresses of the pool.
     fn most(&self) -> usize {
         self.last.saturating_sub(self.first) as usize + 1

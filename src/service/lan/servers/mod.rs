@@ -15,6 +15,9 @@ use super::segment::{Output, Segment};
 use super::tftp::packet::Fault;
 use super::{Datagram, dhcp4, dns, tftp};
 use crate::config;
+use crate::error::Result;
+use crate::service::change::{Change, Changed};
+use crate::service::detail::Details;
 use crate::service::endpoint::{Endpoint, Event as StreamEvent};
 use crate::service::lease::Lease;
 use crate::service::outside::{Event, FileAnswer, Outside};
@@ -103,6 +106,22 @@ impl Servers for LanServers {
 
     fn hear(&mut self, now: Instant, whom: Station, addr: Ipv4Addr) -> bool {
         self.gate.hears(now, whom, addr) && self.segment.hear(now, whom.mac, addr)
+    }
+
+    fn hear_six(&mut self, mac: Mac, addr: Ipv6Addr) {
+        self.segment.hear_six(mac, addr);
+    }
+
+    fn change(&mut self, now: Instant, change: &Change) -> Result<Changed> {
+        let changed = self.segment.change(now, change)?;
+        if let (Change::Pin(host), Changed::Done) = (change, &changed) {
+            self.gate.pin(host.mac);
+        }
+        Ok(changed)
+    }
+
+    fn details(&self, now: Instant, details: &mut Details) {
+        self.segment.details(now, details);
     }
 
     fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Outside) -> bool {
