@@ -80,7 +80,9 @@ impl Watch {
             self.departures("", status).iter().map(|line| told_of(&line.port, "gone")).collect();
         for port in ports(status) {
             let known = self.told.iter_mut().find(|told| is_same(&told.port, port));
-            let is_new = known.as_ref().is_none_or(|told| told.port.state != port.state || told.port.peer != port.peer);
+            // A service counts where others have a peer.
+            let is_other = |told: &Told| port.figures.is_empty() && told.port.peer != port.peer;
+            let is_new = known.as_ref().is_none_or(|told| told.port.state != port.state || is_other(told));
             said.extend(is_new.then(|| told_of(port, &port.state)));
             let told = Told { port: port.clone(), at: now };
             match known {
