@@ -10,6 +10,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
+use super::events::EventsArgs;
 use super::fates::FatesArgs;
 use super::fdb::FdbVerb;
 use super::gateway::{DnsVerb, ForwardVerb, LeaseVerb};
@@ -138,6 +139,9 @@ pub enum Command {
         #[command(flatten)]
         bridge: Which,
     },
+    /// What comes, changes and goes on a running bridge, a line each: ports, stations, leases, drops that begin, programs
+    #[command(after_help = help::events())]
+    Events(EventsArgs),
     /// End a running bridge, and its programs before it; it is gone when the command is done
     Down {
         /// Which bridge.

@@ -9,7 +9,9 @@ use super::style::width_of;
 use super::units::span;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, ending, flows, gateway, print, ps, stations, table, top, trace, usb};
+use super::{
+    Label, complain, doctor, drops, ending, events, flows, gateway, print, ps, stations, table, top, trace, usb,
+};
 use crate::config::text::columns;
 use crate::config::{
     Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -132,6 +134,8 @@ pub enum Ask {
     },
     /// The flows of its gateways.
     Flows(Look),
+    /// What happens on it.
+    Events(events::EventsArgs),
     /// That it ends.
     Down(Option<String>),
     /// That it reads its file again.
@@ -247,6 +251,7 @@ impl Ask {
             Self::Trace(asked) => trace::run(&asked),
             Self::Top { name } => top::run(name),
             Self::Flows(look) => flows::perform(&look),
+            Self::Events(args) => events::run(&args),
             Self::Down(name) => ending::down(name.as_deref()),
             Self::Reload { name, json } => ending::reload(name.as_deref(), json),
             Self::ChangeFdb(verb) => fdb::perform(verb),

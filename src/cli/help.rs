@@ -4,6 +4,7 @@
 use super::style::{page_width, width_of};
 use crate::config::text::{meanings, shell};
 use crate::config::{INSTANCE_KEYS, KINDS, SET_KEYS};
+use crate::control::EVENTS_OF;
 use crate::error::STATUSES;
 
 /// What the program is, in two sentences.
@@ -73,6 +74,12 @@ pub fn columns<const N: usize>(columns: [(&str, &str); N]) -> String {
     let named = columns.into_iter().filter(|(head, means)| !head.is_empty() && !means.is_empty());
     let rows: Vec<_> = named.map(|(head, means)| (head.to_owned(), means)).collect();
     section("Columns", &rows).trim_end().to_owned()
+}
+
+/// What `zbridge events` tells of, for its help.
+pub fn events() -> String {
+    let rows: Vec<_> = EVENTS_OF.iter().map(|&(word, what)| (word.to_owned(), what)).collect();
+    section("It tells of", &rows).trim_end().to_owned()
 }
 
 /// What `--help` prints below the options.

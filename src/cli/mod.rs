@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod drops;
 mod ending;
+mod events;
 mod fates;
 mod fdb;
 mod flows;
@@ -246,6 +247,7 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Set { port, settings, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::set(port, settings, to.as_deref())?)));
         }
+        Some(Command::Events(args)) => return Ok(Answer::Job(Job::Ask(Ask::Events(args.clone())))),
         Some(Command::Down { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Down(bridge.name())))),
         Some(Command::Reload { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Reload { name: bridge.name(), json: *json })));

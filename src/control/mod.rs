@@ -22,6 +22,7 @@
 
 mod detail;
 mod drops;
+mod event;
 mod gateway;
 pub(crate) mod line;
 pub(crate) mod openmetrics;
@@ -35,6 +36,7 @@ pub use crate::capture::Wish;
 pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
+pub use event::{EVENTS_OF, EventInfo};
 pub use gateway::{ChangedInfo, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NameInfo, NamesInfo};
 pub(crate) use line::{Lines, TooLong};
 pub use reload::ReloadedInfo;

@@ -38,6 +38,7 @@ const COMMANDS: &[&str] = &[
     "fdb-flush",
     "down",
     "reload",
+    "events",
     "start",
     "stop",
     "restart",
@@ -275,6 +276,13 @@ pub enum Command {
     /// The bridge's configuration file is read again, and what differs carried out. Answered with a
     /// [`ReloadedInfo`](super::ReloadedInfo).
     Reload,
+    /// Answered with `{}`. From then on an [`EventInfo`](super::EventInfo) is a line of its own, without an `id`, for all
+    /// that comes, changes and goes; answers come between them. It ends with the connection.
+    Events {
+        /// First what there is now, as events of `initial`.
+        #[serde(default, skip_serializing_if = "is_off")]
+        initial: bool,
+    },
     /// A station is bound to a port for good. Answered with `{}`.
     FdbAdd {
         /// The station.
@@ -321,6 +329,7 @@ impl Command {
             Self::ForwardLs | Self::DnsLs | Self::LeaseLs => true,
             Self::ForwardAdd { .. } | Self::ForwardDel { .. } | Self::DnsAdd { .. } | Self::DnsDel { .. } => false,
             Self::LeasePin { .. } | Self::LeaseDrop { .. } => false,
+            Self::Events { .. } => true,
             Self::Down | Self::Reload => false,
             Self::FdbAdd { .. } | Self::FdbDel { .. } | Self::FdbFlush { .. } => false,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
@@ -333,7 +342,10 @@ impl Command {
 impl Command {
     /// Whether its answer may come late, so that only so many clients may ask.
     pub fn takes_its_time(&self) -> bool {
-        let of_a_bridge = matches!(self, Self::Wait { .. } | Self::PortAdd { fd: false, .. } | Self::Fdb { .. });
+        let of_a_bridge = matches!(
+            self,
+            Self::Wait { .. } | Self::Events { .. } | Self::PortAdd { fd: false, .. } | Self::Fdb { .. }
+        );
         of_a_bridge || matches!(self, Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. })
     }
 }

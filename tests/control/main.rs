@@ -2,6 +2,7 @@
 
 mod descriptor;
 mod drops;
+mod events;
 mod gateway;
 mod hostile;
 mod namespaces;

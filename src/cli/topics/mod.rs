@@ -61,6 +61,11 @@ pub const TOPICS: &[Topic] = &[
         text: include_str!("trace.md"),
     },
     Topic { word: "metrics", summary: "figures of a bridge for Prometheus", text: include_str!("metrics.md") },
+    Topic {
+        word: "json",
+        summary: "the control socket's lines: every request, its fields, and what is answered",
+        text: include_str!("json.md"),
+    },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
     Topic {

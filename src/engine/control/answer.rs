@@ -88,6 +88,8 @@ impl Drop for Opening {
 pub enum Outcome {
     /// It is done.
     Done(Value),
+    /// The client is subscribed to events; true: it hears first what there is.
+    Subscribed(bool),
     /// The answer comes when the session's last wait is over.
     Later,
     /// The answer comes from work that may block, for another thread.
@@ -160,6 +162,7 @@ impl Answerer {
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
+            Command::Events { initial } => Ok(Outcome::Subscribed(initial)),
             Command::Down => self.down(session),
             Command::Reload => self.reload(session),
             Command::FdbAdd { mac, port, may_exist } => stations::bind(self, (&mac, &port), may_exist, session),
@@ -496,7 +499,7 @@ fn switch_info(
 
 /// A listener with the counters of its clients added (it sums them up itself only when they leave), and in the state of
 /// the best of them. They are the first ports of `behind`.
-fn with_clients<'a>(port: &'a PortStatus, behind: &[PortStatus]) -> Cow<'a, PortStatus> {
+pub(super) fn with_clients<'a>(port: &'a PortStatus, behind: &[PortStatus]) -> Cow<'a, PortStatus> {
     let mut whole = Cow::Borrowed(port);
     for client in behind.iter().take_while(|client| client.listener.as_ref() == Some(&port.name)) {
         let whole = whole.to_mut();

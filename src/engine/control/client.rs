@@ -5,8 +5,9 @@ use super::stranger;
 use crate::config::Cut;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, HealedInfo, InstancesInfo, Lifetime,
-    Lines, PROTOCOL, REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo, hex, print,
+    Added, Command, Cursor, DropsInfo, EventInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, HealedInfo, InstancesInfo,
+    Lifetime, Lines, PROTOCOL, REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo,
+    hex, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -294,6 +295,27 @@ impl Client {
     pub(crate) fn remove_port_for_now(&mut self, port: &str) -> Result<()> {
         let command = Command::PortDel { port: port.to_owned(), for_now: true };
         self.request(command).map(|_: serde_json::Value| ())
+    }
+
+    /// Subscribes to what comes, changes and goes: [`Client::next_event`] has it from then on. With `initial` it begins with
+    /// what there is.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn subscribe(&mut self, initial: bool) -> Result<()> {
+        self.request(Command::Events { initial }).map(|_: serde_json::Value| ())?;
+        let never = set_socket_timeout(&self.socket, Timeout::Recv, None);
+        never.map_err(|errno| Error::system("cannot wait for events", &errno.into()))
+    }
+
+    /// The next event. Waits for it.
+    ///
+    /// # Errors
+    /// The bridge has ended (no-daemon).
+    pub fn next_event(&mut self) -> Result<EventInfo> {
+        let line = self.next_line()?;
+        serde_json::from_slice(&line)
+            .map_err(|cause| Error::new(Class::Runtime, format!("not an event: {cause}")).because(cause))
     }
 
     /// Its switches and their ports.

@@ -42,6 +42,8 @@ mod details;
 mod drops;
 mod entries;
 mod gateways;
+mod herald;
+mod look;
 mod metrics;
 mod parting;
 mod place;

@@ -12,6 +12,7 @@ use super::board::Board;
 use super::captures::CAPTURES;
 use super::clients::{Clients, PASSING, Place, WAITING};
 use super::entries::{Readers, Reading};
+use super::herald::{Herald, Join, Subscription};
 use super::place::Claim;
 use super::reload::Reloader;
 use super::session::{Read, Session};
@@ -106,6 +107,8 @@ impl Server {
             aside: Aside::new(waker.clone()),
             readers: Readers::default(),
             looks: Looks::default(),
+            herald: Herald::default(),
+            waker: waker.clone(),
             clock: Clock::start(),
             watcher,
             stop: stop.clone(),
@@ -167,6 +170,9 @@ pub struct Serving {
     aside: Aside,
     readers: Readers,
     pub(super) looks: Looks,
+    pub(super) herald: Herald,
+    /// Its own.
+    waker: Arc<Waker>,
     clock: Clock,
     pub(super) watcher: Arc<Watcher>,
     stop: Arc<AtomicBool>,
@@ -203,6 +209,7 @@ impl Serving {
             let now = self.clock.now();
             self.readers.handle_timeout(now);
             self.look_at_waits(now);
+            self.spread_news();
         }
         self.watcher.want(false);
         if !self.ends.load(Ordering::Relaxed) {
@@ -308,6 +315,7 @@ impl Serving {
     fn turn(&mut self, index: usize) {
         let Some(session) = self.clients.get_mut(index) else { return };
         session.write();
+        session.say_missed();
         let more = !session.is_behind() && !session.busy && self.take_one(index);
         if more {
             self.ready.push_back(index);
@@ -368,6 +376,15 @@ impl Serving {
         let asker = Asker { session: session.number, id };
         match outcome {
             Ok(Outcome::Done(value)) => session.say(&print(&Reply { id, ok: Some(value), error: None })),
+            Ok(Outcome::Subscribed(initial)) => {
+                session.say(&print(&Reply::ok(id, &serde_json::json!({}))));
+                session.events = Some(Subscription::default());
+                let (join, answerer) = (Join { session: session.number, initial }, &self.answerer);
+                if let Err(error) = self.herald.join(join, &answerer.handles, &answerer.board, &self.waker) {
+                    log::error!("control socket: {error}");
+                    session.cut();
+                }
+            }
             Ok(Outcome::Later) => self.looks.due = true,
             Ok(Outcome::Taken) => {}
             Ok(Outcome::Aside(work)) => {

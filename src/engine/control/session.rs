@@ -3,6 +3,7 @@
 //! All of it is bounded. No request is read from a client that does not read its answers, so at most one answer waits.
 
 use super::captures::Captured;
+use super::herald::Subscription;
 use crate::control::{Lines, REQUEST_BYTES, TooLong};
 use crate::time::Instant;
 use rustix::io::Errno;
@@ -67,6 +68,8 @@ pub struct Session {
     pub waits: Vec<Wait>,
     /// Its capture, which then has the connection.
     pub capture: Option<Captured>,
+    /// Its subscription to events.
+    pub events: Option<Subscription>,
     /// Ports that go when it does: switch and name.
     pub ports: Vec<(String, String)>,
 }
@@ -88,23 +91,26 @@ impl Session {
             deaf: false,
             waits: Vec::new(),
             capture: None,
+            events: None,
             ports: Vec::new(),
         }
     }
 
     /// Whether it is over: no more requests come, and all answers are sent.
     pub fn is_over(&self) -> bool {
-        self.ended && self.waits.is_empty() && !self.busy && !self.is_behind()
+        // Who is subscribed may say no more, and listens.
+        self.ended && self.waits.is_empty() && !self.busy && !self.is_behind() && self.events.is_none()
     }
 
     /// Whether an answer to it is pending.
     pub fn is_waiting(&self) -> bool {
-        self.busy || !self.waits.is_empty()
+        self.busy || !self.waits.is_empty() || self.events.is_some()
     }
 
     /// Takes no more requests from it, and discards its input.
     pub fn cut(&mut self) {
         self.ended = true;
+        self.events = None;
         self.lines = Lines::new(0);
         self.waits.clear();
     }
@@ -119,6 +125,7 @@ impl Session {
     /// Its answers will not be read any more. Its requests are carried out all the same.
     pub fn hang_up(&mut self) {
         self.deaf = true;
+        self.events = None;
         self.waits.clear();
         self.out.clear();
         self.sent = 0;
