@@ -18,6 +18,7 @@ use super::graph::GraphArgs;
 pub use super::look::{Look, Which};
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
+use super::verbs::PortVerb;
 use super::view::ViewArgs;
 use super::{complete, help};
 use crate::config::{DEFAULT_HOST, HostAddr, MetricsAt, value};
@@ -484,29 +485,6 @@ pub enum UsbVerb {
         /// Which bridge, and how it is shown.
         #[command(flatten)]
         look: Look,
-    },
-}
-
-/// What is done with a port of a running bridge.
-#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
-pub enum PortVerb {
-    /// Open a port: TYPE:TARGET[,key[=value]]..., as for --port
-    Add {
-        /// The port
-        #[arg(add = ArgValueCompleter::new(complete::specs))]
-        spec: String,
-        /// The bridge (default: the one called default, or the only one)
-        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
-        to: Option<String>,
-    },
-    /// Remove a port; a listener goes with all its clients
-    Del {
-        /// Its name, as `zbridge status` shows it
-        #[arg(add = ArgValueCandidates::new(complete::ports))]
-        port: String,
-        /// The bridge (default: the one called default, or the only one)
-        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
-        to: Option<String>,
     },
 }
 

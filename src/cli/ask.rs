@@ -1,12 +1,13 @@
 //! What is asked of a running bridge: `ls`, `status`, `port`, `set`, `cut`, `fdb`, `stations`, `drops`, `wait` and the like, over
 //! its control socket.
 
-use super::args::{Look, PortVerb};
+use super::args::Look;
 use super::capture::{self, Asked};
 use super::fdb::{self, FdbVerb};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::units::span;
+use super::verbs::PortVerb;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
 use super::{
@@ -16,7 +17,7 @@ use crate::config::text::columns;
 use crate::config::{
     Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
 };
-use crate::control::{Command, FdbInfo, Lifetime, PORT_STATES, StatusInfo};
+use crate::control::{Added, Command, FdbInfo, Lifetime, PORT_STATES, StatusInfo};
 use crate::engine::control::{Called, Client, PATIENCE, each_bridge, is_silent, where_looked};
 use crate::error::{Class, Error, Result};
 use crate::visible::visible;
@@ -65,6 +66,8 @@ pub enum Ask {
     Add {
         /// Its specification, with paths that mean the same elsewhere.
         spec: String,
+        /// There may be the same already.
+        may_exist: bool,
         /// The bridge.
         to: Option<String>,
     },
@@ -72,6 +75,8 @@ pub enum Ask {
     Del {
         /// Its name.
         port: String,
+        /// There may be none.
+        if_exists: bool,
         /// The bridge.
         to: Option<String>,
     },
@@ -184,13 +189,15 @@ impl Ask {
     /// The specification is wrong.
     pub fn port(verb: &PortVerb) -> Result<Self> {
         match verb {
-            PortVerb::Add { spec, to } => {
+            PortVerb::Add { spec, may_exist, to } => {
                 let mut port = PortSpec::parse(spec)?;
                 let here = std::env::current_dir().map_err(|cause| Error::system("current directory", &cause))?;
                 make_absolute(&mut port, &here);
-                Ok(Self::Add { spec: port.canonical(), to: to.clone() })
+                Ok(Self::Add { spec: port.canonical(), may_exist: *may_exist, to: to.clone() })
             }
-            PortVerb::Del { port, to } => Ok(Self::Del { port: port.clone(), to: to.clone() }),
+            PortVerb::Del { port, if_exists, to } => {
+                Ok(Self::Del { port: port.clone(), if_exists: *if_exists, to: to.clone() })
+            }
         }
     }
 
@@ -233,8 +240,11 @@ impl Ask {
                 let width = width_of(std::io::stdout()).filter(|_| !wide);
                 status(&mut connect(name.as_deref())?, json, watch, (width, all))
             }
-            Self::Add { spec, to } => add(&mut connect(to.as_deref())?, &spec),
-            Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
+            Self::Add { spec, may_exist, to } => add(&mut connect(to.as_deref())?, &spec, may_exist),
+            Self::Del { port, if_exists, to } => {
+                let command = Command::PortDel { port, for_now: false, if_exists };
+                connect(to.as_deref())?.request(command).map(|_: serde_json::Value| ())
+            }
             Self::Set { port, settings, to } => connect(to.as_deref())?.set(&port, &settings),
             Self::Cut { cut, to } => connect(to.as_deref())?.cut(&cut),
             Self::Heal { ports, to } => {
@@ -420,8 +430,9 @@ fn stamped(status: &StatusInfo, several: bool) -> Vec<u8> {
 }
 
 /// Opens a port, and says how to attach to it.
-fn add(client: &mut Client, spec: &str) -> Result<()> {
-    let added = client.add_port(spec, Lifetime::Bridge)?;
+fn add(client: &mut Client, spec: &str, may_exist: bool) -> Result<()> {
+    let command = Command::PortAdd { spec: spec.to_owned(), fd: false, lifetime: Lifetime::Bridge, may_exist };
+    let added: Added = client.request(command)?;
     let status = client.status()?;
     let ports = status.switches.iter().flat_map(|switch| &switch.ports).filter(|port| port.name == added.port);
     print(columns("", &[[&added.port]]) + &table::attachments(ports, width_of(std::io::stdout())))

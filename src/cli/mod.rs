@@ -42,6 +42,7 @@ mod trace;
 mod units;
 mod up;
 mod usb;
+mod verbs;
 mod view;
 mod watch;
 

@@ -88,6 +88,9 @@ pub enum Command {
         /// How long it stays.
         #[serde(default)]
         lifetime: Lifetime,
+        /// It is no error if there is the same port already.
+        #[serde(default, skip_serializing_if = "is_off")]
+        may_exist: bool,
     },
     /// Removes a port. Answered with `{}`.
     PortDel {
@@ -96,6 +99,9 @@ pub enum Command {
         /// One of this name may come again, to which applies what was set of this one: its program is started again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         for_now: bool,
+        /// It is no error if there is none.
+        #[serde(default, skip_serializing_if = "is_off")]
+        if_exists: bool,
     },
     /// Changes settings of a port. Answered with `{}`.
     Set {
@@ -428,7 +434,7 @@ mod tests {
     #[test]
     fn requests_as_they_are_written() {
         assert_eq!(parsed(r#"{"id":7,"command":"status","new":[1]}"#), (Some(7), Command::Status));
-        let add = |fd, lifetime| Command::PortAdd { spec: "unix:/tmp/a".into(), fd, lifetime };
+        let add = |fd, lifetime| Command::PortAdd { spec: "unix:/tmp/a".into(), fd, lifetime, may_exist: false };
         assert_eq!(parsed(r#"{"command":"port-add","spec":"unix:/tmp/a"}"#), (None, add(false, Lifetime::Bridge)));
         assert_eq!(
             parsed(r#"{"lifetime":"connection","fd":true,"spec":"unix:/tmp/a","command":"port-add"}"#).1,

@@ -234,13 +234,17 @@ fn ports_come_and_go_while_it_runs() {
         sender.send(&numbered(to.mac, from.mac, 1, 60));
         receiver.expect(&numbered(to.mac, from.mac, 1, 60));
     }
+    let spec = format!("{},queue=64", lab.spec("b"));
     lab.refused(&["port", "add", &lab.spec("b")], 2, "there is a port named b already, on switch default");
+    assert!(lab.told(&["port", "add", &spec, "--may-exist"]).starts_with("b\n"));
+    lab.refused(&["port", "add", &lab.spec("b"), "--may-exist"], 2, "there is a port named b already");
     let fixed =
         "no switch is named lab; known are default\n  hint: no switch is added to a running bridge; it has default";
     lab.refused(&["port", "add", "unix:/tmp/x,switch=lab"], 4, fixed);
     lab.refused(&["port", "add", "uinx:/tmp/x"], 2, "the nearest is \"unix\"");
     lab.refused(&["port", "add", "unix:/none/x"], 4, "hint: the directory has to exist");
     lab.refused(&["port", "del", "c"], 4, "no port is named c");
+    assert_eq!(lab.told(&["port", "del", "c", "--if-exists"]), "");
     assert_eq!(lab.told(&["port", "del", "b"]), "");
     b.expect_closed();
     assert!(!lab.dir.path("b").exists());

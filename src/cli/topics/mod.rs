@@ -63,7 +63,7 @@ pub const TOPICS: &[Topic] = &[
     Topic { word: "metrics", summary: "figures of a bridge for Prometheus", text: include_str!("metrics.md") },
     Topic {
         word: "json",
-        summary: "the control socket's lines: every request, and what is answered",
+        summary: "the control socket's lines: each request, and what is answered",
         text: include_str!("json.md"),
     },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },

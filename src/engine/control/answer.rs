@@ -131,8 +131,11 @@ impl Answerer {
     pub fn answer(&self, now: Instant, id: Option<u64>, command: Command, session: &mut Session) -> Result<Outcome> {
         match command {
             Command::Status => done(&self.status(now)),
-            Command::PortAdd { spec, fd, lifetime } => self.add(&spec, fd, lifetime, session),
-            Command::PortDel { port, for_now } => self.remove(&port, for_now, session),
+            Command::PortAdd { spec, fd, lifetime, may_exist } => self.add(&spec, fd, (lifetime, may_exist), session),
+            Command::PortDel { port, if_exists: true, .. } if self.switch_of(&port).is_none() => {
+                done(&serde_json::json!({}))
+            }
+            Command::PortDel { port, for_now, .. } => self.remove(&port, for_now, session),
             Command::Set { port, settings } => self.set(&port, &settings, session),
             Command::Cut { ports, from, one_way } => parting::cut(self, &Cut::new(&ports, &from, one_way)?, session),
             Command::Heal { ports } => parting::heal(self, &ports, session),
@@ -268,7 +271,13 @@ impl Answerer {
         self.handles.iter().find(has)
     }
 
-    fn add(&self, spec: &str, fd: bool, lifetime: Lifetime, session: &mut Session) -> Result<Outcome> {
+    fn add(
+        &self,
+        spec: &str,
+        fd: bool,
+        (lifetime, may_exist): (Lifetime, bool),
+        session: &mut Session,
+    ) -> Result<Outcome> {
         let descriptor = if fd {
             let none = || Error::usage("no descriptor came with the request").hint("send it with SCM_RIGHTS");
             Some(session.take_descriptor().ok_or_else(none)?)
@@ -277,11 +286,14 @@ impl Answerer {
         };
         let spec = PortSpec::parse(spec)?;
         let handle = self.switch(&spec.switch)?;
+        let added = Added { port: spec.name.clone(), switch: spec.switch.clone() };
+        if may_exist && self.has_same(handle, &spec) {
+            return done(&added);
+        }
         if let Some(other) = self.switch_of(&spec.name) {
             let what = format!("there is a port named {} already, on switch {}", spec.name, other.name());
             return Err(Error::usage(what).hint("give it a name="));
         }
-        let added = Added { port: spec.name.clone(), switch: spec.switch.clone() };
         let Some(descriptor) = descriptor else {
             let (handle, opening) = (handle.clone(), self.opening(&spec.name)?);
             let work = move || {
@@ -294,6 +306,13 @@ impl Answerer {
         handle.add_port_with(spec, descriptor)?;
         note_added(&added, lifetime, session);
         done(&added)
+    }
+
+    /// Whether the switch has the port that `spec` says.
+    fn has_same(&self, handle: &Handle, spec: &PortSpec) -> bool {
+        let is_it =
+            |port: &PortStatus| port.name == spec.name && port.kind == spec.kind.word() && port.target == spec.target();
+        handle.status().is_ok_and(|status| status.ports.iter().any(is_it))
     }
 
     /// Two ports opened at once under one name would first clash at an address or a path.

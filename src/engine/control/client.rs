@@ -266,7 +266,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub fn add_port(&mut self, spec: &str, lifetime: Lifetime) -> Result<Added> {
-        self.request(Command::PortAdd { spec: spec.to_owned(), fd: false, lifetime })
+        self.request(Command::PortAdd { spec: spec.to_owned(), fd: false, lifetime, may_exist: false })
     }
 
     /// Hands it the descriptor of a TAP or of a bound packet socket, from whatever network namespace, as the port that
@@ -276,7 +276,7 @@ impl Client {
     /// As [`Client::request`].
     pub fn add_port_with_fd(&mut self, spec: &str, fd: BorrowedFd<'_>) -> Result<Added> {
         let lifetime = Lifetime::Connection;
-        self.ask(Command::PortAdd { spec: spec.to_owned(), fd: true, lifetime }, Some(fd))
+        self.ask(Command::PortAdd { spec: spec.to_owned(), fd: true, lifetime, may_exist: false }, Some(fd))
     }
 
     /// Removes a port, a listener with all its clients.
@@ -284,7 +284,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub fn remove_port(&mut self, port: &str) -> Result<()> {
-        let command = Command::PortDel { port: port.to_owned(), for_now: false };
+        let command = Command::PortDel { port: port.to_owned(), for_now: false, if_exists: false };
         self.request(command).map(|_: serde_json::Value| ())
     }
 
@@ -293,7 +293,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub(crate) fn remove_port_for_now(&mut self, port: &str) -> Result<()> {
-        let command = Command::PortDel { port: port.to_owned(), for_now: true };
+        let command = Command::PortDel { port: port.to_owned(), for_now: true, if_exists: false };
         self.request(command).map(|_: serde_json::Value| ())
     }
 
