@@ -15,6 +15,7 @@ use super::fates::FatesArgs;
 use super::fdb::FdbVerb;
 use super::gateway::{DnsVerb, ForwardVerb, LeaseVerb};
 use super::graph::GraphArgs;
+pub use super::look::{Look, Which};
 use super::play::PlayArgs;
 use super::ps::Programs;
 use super::sandbox::SandboxArgs;
@@ -120,6 +121,7 @@ pub enum Command {
         json: bool,
     },
     /// The ports of a running bridge, with state, peer and counters, and how to attach to what waits (-v: to all)
+    #[command(after_long_help = help::columns(super::table::COLUMNS))]
     Status {
         /// Which bridge.
         #[command(flatten)]
@@ -198,7 +200,10 @@ pub enum Command {
         to: Option<String>,
     },
     /// The addresses that a running bridge has learned; add, del, flush change them
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = help::columns(super::ask::FDB_COLUMNS)
+    )]
     Fdb {
         /// What to do with them.
         #[command(subcommand)]
@@ -214,13 +219,11 @@ pub enum Command {
         json: bool,
     },
     /// Who is on a running bridge: MAC and IP addresses, names, ports, and which of them two have
+    #[command(after_long_help = help::columns(super::stations::COLUMNS.map(|(head, _, means)| (head, means))))]
     Stations {
-        /// Which bridge.
+        /// Which bridge, and how it is shown.
         #[command(flatten)]
-        bridge: Which,
-        /// As JSON, one object a line
-        #[arg(long)]
-        json: bool,
+        look: Look,
     },
     /// What a running bridge would do with a frame and why, step by step, without sending it
     Trace {
@@ -245,6 +248,7 @@ pub enum Command {
         json: bool,
     },
     /// The programs of a running bench: state, process, restarts, how each ended, and its last line
+    #[command(after_long_help = help::columns(super::ps::COLUMNS.map(|(head, _, means)| (head, means))))]
     Ps {
         /// Which bridge.
         #[command(flatten)]
@@ -275,6 +279,7 @@ pub enum Command {
         to: Option<String>,
     },
     /// The flows of a running bridge's gateways: who talks with whom, bytes, round trips, and the forwards
+    #[command(after_long_help = help::columns(super::flows::COLUMNS.map(|(head, _, means)| (head, means))))]
     Flows {
         /// Which bridge, and how it is shown.
         #[command(flatten)]
@@ -299,7 +304,10 @@ pub enum Command {
         verb: LeaseVerb,
     },
     /// The USB devices of a running bridge, who uses them, and their transfers
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = help::columns(super::usb::COLUMNS.map(|(head, _, means)| (head, means)))
+    )]
     Usb {
         /// What to do with them.
         #[command(subcommand)]
@@ -469,45 +477,11 @@ fn rule(text: &str) -> Result<Rule, String> {
     value::rewrite(text).map_err(|form| format!("expected {form}"))
 }
 
-/// The bridge that is asked, where nothing else is named: `status lab`, and as the other commands have it, `--to lab`.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
-pub struct Which {
-    /// The bridge (default: the one called default, or the only one)
-    #[arg(add = ArgValueCandidates::new(complete::running))]
-    name: Option<String>,
-    /// The same
-    #[arg(long, value_name = "NAME", hide = true, conflicts_with = "name", add = ArgValueCandidates::new(complete::running))]
-    to: Option<String>,
-}
-
-impl Which {
-    /// Its name, if one was given.
-    pub fn name(&self) -> Option<String> {
-        self.name.clone().or_else(|| self.to.clone())
-    }
-}
-
-/// How something of a running bridge is looked at.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
-pub struct Look {
-    /// Which bridge.
-    #[command(flatten)]
-    pub bridge: Which,
-    /// As JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
-    /// Go on, and print with the time what has come, changed or gone, until interrupted
-    #[arg(long)]
-    pub watch: bool,
-    /// All columns, however wide the terminal is
-    #[arg(long)]
-    pub wide: bool,
-}
-
 /// What is done with USB devices of a running bridge.
 #[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
 pub enum UsbVerb {
     /// List them, as `zbridge usb` does
+    #[command(after_long_help = help::columns(super::usb::COLUMNS.map(|(head, _, means)| (head, means))))]
     Ls {
         /// Which bridge, and how it is shown.
         #[command(flatten)]

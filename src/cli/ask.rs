@@ -6,6 +6,7 @@ use super::capture::{self, Asked};
 use super::fdb::{self, FdbVerb};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
+use super::units::span;
 use super::verbs::PortVerb;
 use super::view::{self, ViewArgs};
 use super::waiting::{self, Awaited};
@@ -29,6 +30,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// After how long `ls` shows the bridges that have answered, where some have not.
 const GLANCE: Duration = Duration::from_millis(200);
+
+/// The columns of `fdb`, with what each means.
+pub const FDB_COLUMNS: [(&str, &str); 4] = [
+    ("address", "a MAC address"),
+    ("port", "the port that it was heard on"),
+    ("switch", "its switch"),
+    ("age", "since when it was not heard any more; static: its place was given"),
+];
 
 /// What is asked of a running bridge. `name` and `to` are its name; without one, that called `default` is meant, or
 /// the only one.
@@ -103,12 +112,7 @@ pub enum Ask {
         json: bool,
     },
     /// Who is on it.
-    Stations {
-        /// The bridge.
-        name: Option<String>,
-        /// As JSON.
-        json: bool,
-    },
+    Stations(Look),
     /// Its programs.
     Ps {
         /// The bridge.
@@ -279,12 +283,7 @@ impl Ask {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
             }
-            Self::Stations { name, json } => {
-                let mut client = connect(name.as_deref())?;
-                let (fdb, told) = (client.fdb(None)?, client.stations()?);
-                let all = stations::stations(fdb, &told, &client.status()?);
-                print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
-            }
+            Self::Stations(look) => stations::perform(&look),
             Self::Ps { name, json, wide } => ps::list(name.as_deref(), json, wide),
             Self::Order { command, to } => connect(to.as_deref())?.order(command),
             Self::Trace(asked) => trace::run(&asked),
@@ -414,10 +413,10 @@ fn called_row(called: &Called<StatusInfo>) -> Vec<String> {
 }
 
 fn bridge_row(bridge: &StatusInfo) -> [String; 4] {
-    let ports: usize = bridge.switches.iter().map(|switch| switch.ports.len()).sum();
+    let ports = table::counted(bridge.switches.iter().flat_map(|switch| &switch.ports));
     let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
     let switches = count(bridge.switches.len(), "switch").replace("switchs", "switches");
-    [bridge.name.clone(), format!("pid {}", bridge.pid), switches, count(ports, "port")]
+    [bridge.name.clone(), format!("pid {}", bridge.pid), switches, ports]
 }
 
 fn status(client: &mut Client, json: bool, watch: bool, (width, all): (Option<usize>, bool)) -> Result<()> {
@@ -426,12 +425,17 @@ fn status(client: &mut Client, json: bool, watch: bool, (width, all): (Option<us
     if !watch {
         return Ok(());
     }
-    let mut shown = Watch::new(Instant::now(), &last, width);
+    let merged = |status: &StatusInfo| {
+        let mut status = status.clone();
+        status.switches.iter_mut().for_each(|switch| switch.ports = table::merged(&switch.ports));
+        status
+    };
+    let mut shown = Watch::new(Instant::now(), &merged(&last), width);
     loop {
         std::thread::sleep(LOOK);
         let now = client.status()?;
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-        let changes = shown.changes(Instant::now(), &time, &now);
+        let changes = shown.changes(Instant::now(), &time, &merged(&now));
         match json {
             true if now != last => print(stamped(&now, watch))?,
             true => {}
@@ -476,9 +480,9 @@ pub(super) fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
 }
 
 fn fdb(entries: &[FdbInfo]) -> String {
-    let head = ["address", "port", "switch", "age"].map(str::to_owned);
+    let head = FDB_COLUMNS.map(|(head, _)| head.to_owned());
     let rows = entries.iter().map(|entry| {
-        let age = entry.age.map_or_else(|| "static".to_owned(), |age| format!("{age} s"));
+        let age = entry.age.map_or_else(|| "static".to_owned(), span);
         [entry.mac.clone(), entry.port.clone(), entry.switch.clone(), age]
     });
     columns("", &std::iter::once(head).chain(rows).collect::<Vec<_>>())

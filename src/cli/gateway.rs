@@ -1,8 +1,9 @@
 //! `zbridge forward`, `dns` and `lease`: what is changed of a gateway that runs, and looked at.
 
 use super::ask::{connect, lines};
-use super::layout::{Column, Table, span};
+use super::layout::{Column, Head, Table};
 use super::style::width_of;
+use super::units::span;
 use super::{complete, print};
 use crate::control::{ChangedInfo, Command, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NameInfo, NamesInfo};
 use crate::error::Result;
@@ -205,28 +206,33 @@ fn leases(Listed { bridge, json }: &Listed) -> Result<()> {
     show(&told.leases, *json, &LEASES, lease_row, "no leases: no host has asked a gateway (nat:) for an address")
 }
 
-const FORWARDS: [(&str, Column); 6] = [
-    ("", Column::Short),
-    ("listens", Column::Long),
-    ("guest", Column::Long),
-    ("name", Column::Least(2)),
-    ("clients", Column::Short),
-    ("port", Column::Least(1)),
+/// The columns of each list, with what each means.
+pub const FORWARDS: [Head; 6] = [
+    ("", Column::Short, ""),
+    ("listens", Column::Long, "the address of this machine that leads to the guest"),
+    ("guest", Column::Long, "the guest and its port"),
+    ("name", Column::Least(2), "the name under which the guest has a lease"),
+    ("clients", Column::Short, "who is connected now"),
+    ("port", Column::Least(1), "the port of the gateway"),
 ];
-const NAMES: [(&str, Column); 4] =
-    [("name", Column::Long), ("addresses", Column::Long), ("source", Column::Short), ("port", Column::Least(1))];
-const LEASES: [(&str, Column); 5] = [
-    ("address", Column::Long),
-    ("mac", Column::Short),
-    ("name", Column::Long),
-    ("left", Column::Short),
-    ("port", Column::Least(1)),
+pub const NAMES: [Head; 4] = [
+    ("name", Column::Long, "what is asked for"),
+    ("addresses", Column::Long, "what is answered"),
+    ("source", Column::Short, "where the name comes from"),
+    ("port", Column::Least(1), "the port of the gateway"),
+];
+pub const LEASES: [Head; 5] = [
+    ("address", Column::Long, "the address that the host has"),
+    ("mac", Column::Short, "the host"),
+    ("name", Column::Long, "its name"),
+    ("left", Column::Short, "how long the lease lasts"),
+    ("port", Column::Least(1), "the port of the gateway"),
 ];
 
 fn show<T: serde::Serialize, const N: usize>(
     rows: &[T],
     json: bool,
-    columns: &'static [(&'static str, Column); N],
+    columns: &[Head; N],
     row: fn(&T) -> Vec<String>,
     none: &str,
 ) -> Result<()> {
@@ -236,7 +242,8 @@ fn show<T: serde::Serialize, const N: usize>(
     if rows.is_empty() {
         return print(format!("{none}\n"));
     }
-    print(Table { columns, rows: rows.iter().map(row).collect() }.text(width_of(std::io::stdout())))
+    let table = Table { columns: columns.to_vec(), rows: rows.iter().map(row).collect() };
+    print(table.text_or_json(width_of(std::io::stdout())))
 }
 
 fn forward_row(it: &ForwardInfo) -> Vec<String> {

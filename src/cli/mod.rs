@@ -23,6 +23,7 @@ mod help;
 mod instance;
 mod layout;
 mod log;
+mod look;
 mod man;
 mod mistakes;
 mod play;
@@ -39,6 +40,7 @@ mod table;
 mod top;
 mod topics;
 mod trace;
+mod units;
 mod up;
 mod usb;
 mod verbs;
@@ -262,9 +264,7 @@ fn answer(args: &Args) -> Result<Answer> {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
-        Some(Command::Stations { bridge, json }) => {
-            return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
-        }
+        Some(Command::Stations { look }) => return Ok(Answer::Job(Job::Ask(Ask::Stations(look.clone())))),
         Some(Command::Trace { port, frame, file, number, to, json }) => {
             let asked = trace::Asked::new(port, frame, file.as_deref(), number.map(|number| number as usize))?;
             return Ok(Answer::Job(Job::Ask(Ask::Trace(trace::Asked { to: to.clone(), json: *json, ..asked }))));
@@ -477,6 +477,10 @@ fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<Str
     program.build();
     match (&topic, word.and_then(|word| program.find_subcommand_mut(word))) {
         (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
+        (Ok(topic), Some(command)) => {
+            let name = command.get_name();
+            Ok(format!("{topic}\n`zbridge {name} --help` has the options of the command, and what its columns are.\n"))
+        }
         _ => topic,
     }
 }

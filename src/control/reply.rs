@@ -5,7 +5,6 @@ use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::IpAddr;
 
 use crate::counters::{Counters, Stage};
 use crate::error::{Class, Error, STATUSES};
@@ -398,36 +397,6 @@ pub struct FdbInfo {
     pub port: String,
     /// Seconds since it was last heard; `null` if it is static.
     pub age: Option<u64>,
-}
-
-/// The answer to `stations`.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
-#[non_exhaustive]
-pub struct StationsInfo {
-    /// The IP addresses that stations say they have, sorted by switch and address.
-    pub addresses: Vec<AddressInfo>,
-    /// MAC addresses that are heard on two ports by turns, by switch.
-    #[serde(default)]
-    pub flapping: BTreeMap<String, Vec<String>>,
-}
-
-/// An IP address of a station.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
-#[non_exhaustive]
-pub struct AddressInfo {
-    /// The switch.
-    pub switch: String,
-    /// The address.
-    pub addr: IpAddr,
-    /// The station's MAC address.
-    pub mac: String,
-    /// The port that it is behind.
-    pub port: String,
-    /// Seconds since it was told last.
-    pub age: u64,
-    /// The MAC address of another station that has it, too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub other: Option<String>,
 }
 
 /// The answer to `radio`.

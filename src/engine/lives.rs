@@ -23,6 +23,7 @@ use super::slot::{Attached, Lost, Origin, PortSlot};
 use super::status::{PortStatus, SwitchStatus};
 use super::thread::{BridgeContext, Threads};
 use super::timers::{Due, Wisher};
+use crate::config::grammar::nearest_of;
 use crate::config::{Cut, PortSpec, misplaced, same_host, same_path};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
@@ -366,7 +367,7 @@ impl Lives {
         let mut unknown = names.into_iter().filter(|name| !self.knows(name));
         match unknown.next() {
             None => Ok(()),
-            Some(name) => Err(Error::new(Class::NoObject, format!("no port of this switch is named {name}"))),
+            Some(name) => Err(self.no_port(name)),
         }
     }
 
@@ -439,6 +440,15 @@ impl Lives {
             (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), Some(shown)) => self.depart(shown, counters),
             (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), None) | (Origin::Inside, _) => {}
         }
+    }
+
+    /// No port is called so; these are.
+    pub(super) fn no_port(&self, name: &str) -> Error {
+        let listeners = self.listeners.iter().map(|(_, slot)| slot.spec.name.as_str());
+        let edges = &self.ports.edges;
+        let mut names: Vec<&str> = listeners.chain(edges.ids().map(|id| edges.name(id))).collect();
+        names.sort_unstable();
+        Error::new(Class::NoObject, format!("no port of this switch is named {name}")).hint(nearest_of(name, &names))
     }
 
     /// Notes a port or listener that has left.

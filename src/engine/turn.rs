@@ -189,7 +189,10 @@ impl Engine {
                 }
                 Command::Watch(watcher) => self.watchers.add(watcher),
                 Command::Services(answer) => drop(answer.send(self.lives.ports.inquirers())),
-                Command::Known(answer) => drop(answer.send(self.lives.ports.known())),
+                Command::Known(answer) => {
+                    let ports = &self.lives.ports;
+                    drop(answer.send((ports.known(), ports.flapping())));
+                }
                 Command::Radio(answer) => drop(answer.send(self.lives.ports.radio(RADIO_LINKS))),
                 Command::Look(look, answer) => drop(answer.send(look.taken(&self.lives.ports))),
                 Command::Stop(answer) => {

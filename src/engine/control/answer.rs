@@ -20,22 +20,21 @@ use super::trace;
 use super::waits::States;
 use crate::capture::Wish;
 use crate::capture::filter::Filter;
-use crate::config::grammar::{near, nearest};
+use crate::config::grammar::{nearest, nearest_of};
 use crate::config::text::shell;
 use crate::config::{Cut, PortSpec, settings, value};
 use crate::control::openmetrics;
 use crate::control::{
-    Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
-    RadioInfo, RadioLinkInfo, ReplayInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
+    Added, AddressInfo, AttachInfo, Command, FlapInfo, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES,
+    PortInfo, RadioInfo, RadioLinkInfo, ReplayInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
 };
-use crate::engine::command::{Handle, NamedKnown};
+use crate::engine::command::{Handle, NamedFlap, NamedKnown};
 use crate::engine::fdb::NamedEntry;
 use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
 use crate::service::report::{Figures, Leased};
 use crate::time::{Duration, Instant};
-use crate::wire::Mac;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
@@ -52,9 +51,6 @@ const HEARD: usize = 16;
 
 /// Leases that are shown of one port.
 const LEASES: usize = 4096;
-
-/// Names of ports that a hint has.
-const SHOWN: usize = 16;
 
 /// The longest that a client may wait for something.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -231,10 +227,17 @@ impl Answerer {
                 age: known.age.as_secs(),
                 other: known.other.map(|mac| mac.to_string()),
             }));
-            let flapping: Vec<String> = flapping.iter().map(ToString::to_string).collect();
-            if !flapping.is_empty() {
-                told.flapping.insert(handle.name().to_owned(), flapping);
+            let switch = handle.name();
+            let macs: Vec<String> = flapping.iter().map(|(mac, _)| mac.to_string()).collect();
+            if !macs.is_empty() {
+                told.flapping.insert(switch.to_owned(), macs);
             }
+            let flaps = flapping.into_iter();
+            told.flaps.extend(flaps.map(|(mac, ports)| FlapInfo {
+                switch: switch.into(),
+                mac: mac.to_string(),
+                ports,
+            }));
         }
         told.addresses.sort_by(|a, b| (&a.switch, a.addr).cmp(&(&b.switch, b.addr)));
         Ok(told)
@@ -365,8 +368,13 @@ impl Answerer {
             Some(name) => vec![self.switch(name)?.clone()],
             None => self.handles.clone(),
         };
-        let known: Vec<String> = self.ports().map(|port| port.name).collect();
-        if let Some(port) = wish.ports.iter().find(|port| !known.contains(port)) {
+        let ports: Vec<PortStatus> = self.ports().collect();
+        // A device of a USB port has an interface of its own.
+        let is_known = |name: &str| {
+            let device_of = name.split_once('#').map(|(port, _)| port);
+            ports.iter().any(|port| port.name == name || (port.kind == "usbip" && device_of == Some(&port.name)))
+        };
+        if let Some(port) = wish.ports.iter().find(|port| !is_known(port)) {
             let words = wish.ports.join(" ");
             let error = self.no_port(port);
             return Err(match Filter::parse(&words) {
@@ -374,6 +382,12 @@ impl Answerer {
                 Ok(Some(_)) => error.hint(format!("a filter? -f {}", shell(&words))),
                 _ => error,
             });
+        }
+        // A client that a filter names may come later, but not another port: it would be waited for in vain.
+        let filter = Filter::parse(&wish.filter)?;
+        let is_there = |name: &str| is_known(name) || name.split_once('#').is_some_and(|(port, _)| is_known(port));
+        if let Some(port) = filter.iter().flat_map(Filter::ports).find(|port| !is_there(port)) {
+            return Err(self.no_port(port));
         }
         session.capture = Some(Captured::start(id, handles, wish, &session.who, session.as_fd())?);
         log::info!("captured by {}", session.who);
@@ -387,11 +401,7 @@ impl Answerer {
         if names.is_empty() {
             return error;
         }
-        let near = near(port, names.iter().map(String::as_str));
-        let near = near.map(|near| format!("the nearest is {near:?}; ")).unwrap_or_default();
-        let all = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let more = if names.len() > SHOWN { ", …" } else { "" };
-        error.hint(format!("{near}known are {all}{more}"))
+        error.hint(nearest_of(port, &names.iter().map(String::as_str).collect::<Vec<_>>()))
     }
 
     /// Removes the ports that `session` had added for its lifetime.
@@ -472,7 +482,7 @@ fn heard(stations: Option<Vec<NamedEntry>>) -> HashMap<String, Vec<String>> {
 }
 
 /// The IP addresses that stations behind each port say they have, by its name.
-fn addresses(known: Option<(Vec<NamedKnown>, Vec<Mac>)>) -> HashMap<String, Vec<String>> {
+fn addresses(known: Option<(Vec<NamedKnown>, Vec<NamedFlap>)>) -> HashMap<String, Vec<String>> {
     let mut addresses: HashMap<String, Vec<String>> = HashMap::new();
     for (known, port) in known.map(|(known, _)| known).unwrap_or_default() {
         let of_port = addresses.entry(port).or_default();
