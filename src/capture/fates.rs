@@ -335,6 +335,14 @@ mod tests {
         assert_eq!(absent, [("b#1 tx", 3), ("a rx", 1)]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_file_panics(bytes: Vec<u8>, words in "([a-z#=]{1,8}|[0-9a-f]{1,20}| |\n|b tx 1 60 cbf43926 held delay=5){0,40}") {
+            let _ = read(bytes.as_slice());
+            let _ = read(format!("# zbridge fates 1\n# seed 7\n{words}\n").as_bytes());
+        }
+    }
+
     #[test]
     fn a_wrong_line_is_told_by_its_number() {
         let head = "# zbridge fates 1\n# seed 7\n# by hand\n";

@@ -2,7 +2,7 @@
 
 use super::bad::{Fate, Line};
 use super::ops::Bad;
-use super::reference::{Arrival, Reference, Verdict};
+use super::reference::{Arrival, Port, Reference, Verdict, is_longer};
 use zbridge::time::Instant;
 
 impl Reference {
@@ -100,7 +100,7 @@ impl Reference {
         for id in self.bent.clone() {
             let port = self.ports.get_mut(&id).expect("a port");
             let due: Vec<_> = port.lines[1].iter_mut().flat_map(|line| line.take_due(now)).collect();
-            due.iter().for_each(|arrival| self.place(id, arrival, false));
+            due.iter().for_each(|arrival| self.place(now, id, arrival, false));
         }
     }
 
@@ -153,5 +153,37 @@ impl Reference {
         };
         let could = arrival.ingress != egress && arrival.packet.bytes.len() >= 14 && is_up(egress);
         could && self.mirrors.iter().any(shows)
+    }
+
+    /// New copies for a port: first those that are too long are left out, then its line has its say.
+    pub fn copies_to(&mut self, now: Instant, egress: u16, copies: &[&Arrival], takes: bool) {
+        let Some(port) = self.ports.get_mut(&egress) else { return };
+        port.counts.copies += copies.len() as u64;
+        let mut passed = Vec::new();
+        for &copy in copies {
+            let too_long = is_longer(&copy.packet, port.config.mtu);
+            let line = port.lines[1].as_mut().filter(|_| port.up && !too_long);
+            match line.map_or(Fate::Passes, |line| line.judge(now, copy)) {
+                Fate::Passes => passed.push(copy),
+                Fate::Held => {}
+                Fate::Lost => *port.counts.drops.entry("tx-lost").or_default() += 1,
+                Fate::Full => *port.counts.drops.entry("tx-full").or_default() += 1,
+            }
+        }
+        passed.into_iter().for_each(|copy| self.place(now, egress, copy, takes));
+    }
+}
+
+impl Port {
+    /// A frame of its own ends before it has come into the switch.
+    pub fn refuse(&mut self, arrival: &Arrival, reason: &'static str) {
+        self.counts.rx_frames += 1;
+        self.counts.rx_bytes += arrival.packet.bytes.len() as u64;
+        *self.counts.drops.entry(reason).or_default() += 1;
+    }
+
+    /// Frames that are held of those that it sends, and of those that it is sent.
+    pub fn held(&self) -> [usize; 2] {
+        self.lines.each_ref().map(|line| line.as_ref().map_or(0, Line::held))
     }
 }

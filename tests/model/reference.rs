@@ -3,7 +3,7 @@
 //! It is written from IEEE 802.1Q-2022 (8.6.3 filtering, 8.7 learning, 8.8 filtering database) and from the promises
 //! that the heads of the switch's files make, not from their code.
 
-use super::bad::{Fate, Line};
+use super::bad::Line;
 use super::table::{Learned, Oracle, Table, is_group};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -15,6 +15,7 @@ const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 /// What a frame that waits costs beside its length.
 const FRAME_COST: usize = 32;
 const PAUSE: Duration = Duration::from_millis(5);
+const STALL: Duration = Duration::from_secs(1);
 const FLAP_MOVES: u32 = 4;
 const LOOP_TURNS: u32 = 16;
 const FLAP_WINDOW: Duration = Duration::from_secs(10);
@@ -61,7 +62,7 @@ pub enum Said {
 }
 
 pub struct Port {
-    config: PortConfig,
+    pub config: PortConfig,
     pub up: bool,
     pub linked: bool,
     pub pulled: bool,
@@ -78,6 +79,8 @@ pub struct Port {
     /// Frames and bytes that left its queue since it was last asked, or, when it is stalled, since this moment.
     taken: (usize, usize),
     since: Instant,
+    /// Since when it has dropped frames that it had no room for, and taken none.
+    full_since: Option<Instant>,
     /// What the descriptor still takes, and whether that is lost.
     pub room: usize,
     pub broken: bool,
@@ -121,7 +124,7 @@ pub struct Reference {
 }
 
 /// Two VLAN tags at most come on top of the mtu and the 14 bytes of header; of a super-frame each segment counts.
-fn is_longer(packet: &Packet, mtu: Option<u32>) -> bool {
+pub fn is_longer(packet: &Packet, mtu: Option<u32>) -> bool {
     let Some(mtu) = mtu else { return false };
     let bytes = &packet.bytes;
     let mut allowed = mtu as usize + 14;
@@ -174,6 +177,7 @@ impl Reference {
             deadline: None,
             taken: (0, 0),
             since: Instant::ZERO,
+            full_since: None,
             room,
             broken: false,
             left: Vec::new(),
@@ -215,6 +219,7 @@ impl Reference {
         port.queue_bytes = 0;
         port.busy = false;
         port.stalled = false;
+        port.full_since = None;
         port.deadline = None;
         self.release(id);
     }
@@ -393,25 +398,7 @@ impl Reference {
         }
     }
 
-    /// New copies for a port: first those that are too long are left out, then its line has its say.
-    fn copies_to(&mut self, now: Instant, egress: u16, copies: &[&Arrival], takes: bool) {
-        let Some(port) = self.ports.get_mut(&egress) else { return };
-        port.counts.copies += copies.len() as u64;
-        let mut passed = Vec::new();
-        for &copy in copies {
-            let too_long = is_longer(&copy.packet, port.config.mtu);
-            let line = port.lines[1].as_mut().filter(|_| port.up && !too_long);
-            match line.map_or(Fate::Passes, |line| line.judge(now, copy)) {
-                Fate::Passes => passed.push(copy),
-                Fate::Held => {}
-                Fate::Lost => *port.counts.drops.entry("tx-lost").or_default() += 1,
-                Fate::Full => *port.counts.drops.entry("tx-full").or_default() += 1,
-            }
-        }
-        passed.into_iter().for_each(|copy| self.place(egress, copy, takes));
-    }
-
-    pub fn place(&mut self, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
+    pub fn place(&mut self, now: Instant, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
         let waits = self.ports.get(ingress).is_some_and(|port| port.waits_for == Some(egress));
         let cost = packet.bytes.len() + FRAME_COST;
         let (mut free, fair) = (self.free(), self.fair());
@@ -440,6 +427,7 @@ impl Reference {
             if full || port.cost() + len + FRAME_COST > free {
                 let reason = if full { "queue-full" } else { "queues-full" };
                 *port.counts.drops.entry(if port.stalled { "stalled" } else { reason }).or_default() += 1;
+                port.full_since = port.full_since.or((!port.stalled).then_some(now));
             } else {
                 port.queue_bytes += len;
                 port.queue.push_back(packet.clone());
@@ -495,7 +483,8 @@ impl Reference {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.ports.values().filter_map(|port| port.deadline).chain(self.next_held()).min()
+        let full = self.ports.values().filter_map(|port| Some(port.full_since? + STALL));
+        self.ports.values().filter_map(|port| port.deadline).chain(full).chain(self.next_held()).min()
     }
 
     pub fn timeout(&mut self, now: Instant) {
@@ -516,6 +505,26 @@ impl Reference {
                 port.stalled = true;
                 port.since = now;
                 self.said.push(Said::Stalled(id));
+            }
+        }
+        self.timeout_of_unread(now);
+    }
+
+    /// Who was full and took nothing for a second is dead, whether or not anybody waits for it.
+    fn timeout_of_unread(&mut self, now: Instant) {
+        for id in self.ports.keys().copied().collect::<Vec<_>>() {
+            let port = self.ports.get_mut(&id).unwrap();
+            if port.stalled {
+                port.full_since = None;
+            }
+            if port.full_since.is_some_and(|since| since + STALL <= now) {
+                port.full_since = None;
+                port.stalled = true;
+                port.taken = (0, 0);
+                port.since = now;
+                port.deadline = None;
+                self.said.push(Said::Stalled(id));
+                self.release(id);
             }
         }
     }
@@ -554,18 +563,6 @@ impl Reference {
 }
 
 impl Port {
-    /// A frame of its own ends before it has come into the switch.
-    pub fn refuse(&mut self, arrival: &Arrival, reason: &'static str) {
-        self.counts.rx_frames += 1;
-        self.counts.rx_bytes += arrival.packet.bytes.len() as u64;
-        *self.counts.drops.entry(reason).or_default() += 1;
-    }
-
-    /// Frames that are held of those that it sends, and of those that it is sent.
-    pub fn held(&self) -> [usize; 2] {
-        self.lines.each_ref().map(|line| line.as_ref().map_or(0, Line::held))
-    }
-
     fn cost(&self) -> usize {
         self.queue_bytes + self.queue.len() * FRAME_COST
     }
@@ -574,6 +571,7 @@ impl Port {
         let packet = self.queue.pop_front()?;
         let len = packet.bytes.len();
         self.queue_bytes -= len;
+        self.full_since = None;
         self.taken.0 += 1;
         self.taken.1 += len;
         Some(packet)

@@ -2,10 +2,11 @@
 //! running bridge. `zbridge graph` and `zbridge view` draw it; nothing here knows how.
 
 use crate::cli::stations::{Station, stations};
-use crate::cli::table::{dropped, parted, peer, reasons};
+use crate::cli::table::{dropped, mark_gone, parted, peer, reasons, settings};
 use crate::control::{InstanceInfo, MediumInfo, PortInfo, RadioInfo, StatusInfo, SwitchInfo};
 use crate::engine::control::Client;
 use crate::error::{Class, Error, Result};
+use crate::service::report::LOST;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -186,7 +187,8 @@ impl Answers {
         let fdb = client.fdb(None)?;
         let told = client.stations()?;
         let (instances, radio) = (client.instances().or_else(older)?, client.radio().or_else(older)?);
-        let (status, at) = (client.status()?, Instant::now());
+        let (mut status, at) = (client.status()?, Instant::now());
+        status.switches.iter_mut().for_each(mark_gone);
         let stations = stations(fdb, &told, &status);
         Ok(Self { at, status, stations, instances: instances.instances, radio })
     }
@@ -338,13 +340,20 @@ fn mood(state: &str) -> Mood {
     }
 }
 
-/// Whether a port is set down or cut from others, what its service counts, and the leases of a segment.
+/// What was set of a port, as that it is down or cut from others, what its service counts, and the leases of a segment.
 fn notes(info: &PortInfo) -> Vec<String> {
-    let figures = info.figures.iter().map(|(of, each)| {
-        let each: Vec<String> = each.iter().map(|(name, figure)| format!("{figure} {name}")).collect();
-        if each.is_empty() { of.clone() } else { format!("{of}: {}", each.join(", ")) }
-    });
-    let mut notes: Vec<String> = parted(info).into_iter().chain(figures).collect();
+    let figures = info
+        .figures
+        .iter()
+        // What it has lost stands among the drops.
+        .filter(|(of, _)| *of != LOST)
+        .filter_map(|(of, each)| {
+            // What never happened is no news.
+            let each = each.iter().filter(|(_, figure)| **figure > 0);
+            let each: Vec<String> = each.map(|(name, figure)| format!("{figure} {name}")).collect();
+            (!each.is_empty()).then(|| format!("{of}: {}", each.join(", ")))
+        });
+    let mut notes: Vec<String> = settings(info).chain(figures).collect();
     notes.extend(info.leases.iter().map(|lease| {
         let name = lease.name.as_deref().unwrap_or(&lease.mac);
         format!("lease {} {name}", lease.addr)
@@ -374,26 +383,4 @@ fn program(info: &InstanceInfo) -> Program {
         many => state.push_str(&format!(", {many} restarts")),
     }
     Program { name: info.name.clone(), state, mood, lines: info.lines.clone() }
-}
-
-/// A rate in few characters: `12/s`, `1.2k/s`, `3.4M/s`.
-pub fn per_second(rate: f64) -> String {
-    format!("{}/s", short(rate, ""))
-}
-
-/// Bits a second: `960 bit/s`, `1.2 Mbit/s`.
-pub fn bits(rate: f64) -> String {
-    format!("{}bit/s", short(rate, " "))
-}
-
-/// A number in few characters.
-pub fn short(number: f64, gap: &str) -> String {
-    let (scaled, unit) = match number {
-        it if it >= 1e9 => (it / 1e9, "G"),
-        it if it >= 1e6 => (it / 1e6, "M"),
-        it if it >= 1e3 => (it / 1e3, "k"),
-        it => (it, ""),
-    };
-    let digits = usize::from(scaled < 10.0 && (!unit.is_empty() || scaled.fract() >= 0.05));
-    format!("{scaled:.digits$}{gap}{unit}")
 }

@@ -98,8 +98,8 @@ impl<'a> Words<'a> {
     pub fn distribution(&mut self) -> Parsed<Distribution> {
         match self.next("uniform, normal, pareto or a file", |word| Some(word.to_owned()))?.as_str() {
             "uniform" => Ok(Distribution::Uniform),
-            "normal" => Ok(Distribution::Normal),
-            "pareto" => Ok(Distribution::Pareto),
+            "normal" => Ok(Distribution::Normal.ready()),
+            "pareto" => Ok(Distribution::Pareto.ready()),
             path => read_table(path).map_err(|why| format!("uniform, normal, pareto or a file: {path}: {why}")),
         }
     }

@@ -3,7 +3,7 @@
 //   netprobe FROM INTERFACE TO INTERFACE FRAMES MICROSECONDS BYTES WAIT
 //
 // FROM and TO are names of `ip netns`. FRAMES frames of BYTES bytes leave MICROSECONDS apart, 0: as fast as they can;
-// what comes is waited for WAIT milliseconds longer. Each frame that comes is a line, in the order of arrival: its
+// it ends when nothing has come for WAIT milliseconds. Each frame that comes is a line, in the order of arrival: its
 // number from 0 on, the nanoseconds that it took by the kernel's time of its arrival, and how many of its bits differ.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -81,6 +81,9 @@ static int64_t number_of(const unsigned char *frame, long frames) {
     return -1;
 }
 
+// When something came last.
+static int64_t last;
+
 static void receive(int fd, const unsigned char *head, size_t bytes, long frames, const int64_t *sent) {
     for (;;) {
         unsigned char frame[MOST], wanted[MOST], control[256];
@@ -90,7 +93,7 @@ static void receive(int fd, const unsigned char *head, size_t bytes, long frames
         if (got < 0) return;
         int64_t number = (size_t)got == bytes ? number_of(frame, frames) : -1;
         if (number < 0) continue;
-        int64_t at = now();
+        int64_t at = last = now();
         for (struct cmsghdr *word = CMSG_FIRSTHDR(&message); word; word = CMSG_NXTHDR(&message, word)) {
             if (word->cmsg_level != SOL_SOCKET || word->cmsg_type != SCM_TIMESTAMPNS) continue;
             struct timespec time;
@@ -140,6 +143,7 @@ int main(int argc, char **argv) {
             poll(&room, 1, 1000);
         }
     }
-    wait_until(now() + wait * 1000000, to, frame, bytes, frames, sent);
+    last = now();
+    while (now() < last + wait * 1000000) wait_until(last + wait * 1000000, to, frame, bytes, frames, sent);
     return 0;
 }
