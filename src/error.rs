@@ -123,6 +123,13 @@ impl fmt::Debug for Question {
 /// `Result` with [`Error`], unless said otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What the system says, without its number, which programs ask [`Error::raw_os_error`] for.
+pub(crate) fn words(cause: &io::Error) -> String {
+    let text = cause.to_string();
+    let number = cause.raw_os_error().map(|errno| format!(" (os error {errno})"));
+    number.and_then(|number| text.strip_suffix(&number).map(str::to_owned)).unwrap_or(text)
+}
+
 impl Error {
     /// An error of `class`; `what` names the object and the cause: `tap:zeth0: in use by pid 42 (EBUSY)`.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
@@ -157,8 +164,9 @@ impl Error {
             _ if cause.raw_os_error() == Some(libc::ENODEV) => Class::NoObject,
             _ => Class::Runtime,
         };
-        let error = Self::new(class, format!("{subject}: {cause}")).because(copy(cause));
+        let error = Self::new(class, format!("{subject}: {}", words(cause))).because(copy(cause));
         match cause.raw_os_error() {
+            Some(libc::ENOENT) => error.hint("no file or folder is there under this name: compare it with `ls`"),
             Some(libc::EMFILE) => error.hint("`ulimit -n` is how many files a process may have open: ulimit -n 65536"),
             Some(libc::ENFILE) => error.hint("`sysctl fs.file-max` is how many files the whole machine may have open"),
             _ => error,
@@ -333,7 +341,11 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
         let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
         assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::ResourceBusy));
-        assert_eq!(error.to_string(), format!("lab.toml:3: tap:zeth0: {busy}\n  hint: end that one"), "said once");
+        assert_eq!(
+            error.to_string(),
+            "lab.toml:3: tap:zeth0: Device or resource busy\n  hint: end that one",
+            "said once"
+        );
         let nested = Error::new(Class::Fault, "the switch").because(error.clone());
         assert_eq!((nested.raw_os_error(), nested.source().is_some()), (Some(libc::EBUSY), true));
         assert_eq!(Error::usage("x").because(Errno::INVAL).raw_os_error(), Some(libc::EINVAL));

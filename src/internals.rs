@@ -34,6 +34,10 @@ pub mod control {
     pub use crate::control::request::Request;
 }
 
+pub mod scenario {
+    pub use crate::scenario::{Condition, Look, compile, timeline};
+}
+
 pub mod limits {
     pub use crate::limits::{
         BATCH_BYTES, FDB_LIMIT_MAX, INHALE_BYTES, INHALE_FRAMES, MAX_FRAME, MIN_FRAME, NAT_MEMORY, PREFIX, SKIP_MAX,

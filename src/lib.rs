@@ -54,12 +54,13 @@
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
 //! | doctor | [`doctor`] | what on the machine or on a bridge is in the way of frames, and the command that mends it |
 //! | programs | [`programs`] | the programs of a bench, be it one alone: in which order they start and stop, what they have before them, which bridge they join |
+//! | play | [`play`] | scenarios on a bridge that runs, over its control socket |
 //! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`], [`backend`], [`http`] | descriptors and system calls: of ports, one file a kind, and with their sockets of services; not the switch |
 //! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor. [`service`] has a plan of its own |
 //! | rights | [`rights`] | what each thread gives up, and who does what still needs a right; no port |
-//! | words | [`config`], [`control`], [`capture`] | what a person or a program may ask for: the one table of port kinds, the grammar, the file, the control socket's lines |
+//! | words | [`config`], [`control`], [`capture`], [`scenario`] | what a person or a program may ask for: the one table of port kinds, the grammar, the file, the control socket's lines; what is played on a bench, and when |
 //! | core | [`switch`] | where a frame goes; no system call, no clock |
 //! | ground | [`wire`], [`codec`], [`frame`], [`counters`], [`time`], [`limits`], [`error`] | bytes, time and errors |
 //!
@@ -96,9 +97,11 @@ mod http;
 pub mod internals;
 mod launch;
 mod limits;
+mod play;
 mod port;
 mod programs;
 mod rights;
+mod scenario;
 pub mod service;
 pub mod switch;
 pub mod time;

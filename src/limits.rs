@@ -81,6 +81,10 @@ pub const QUEUE_RESERVE: usize = 4 * 1024 * 1024;
 /// as stalled.
 pub const PAUSE_MILLIS: u64 = 5;
 
+/// A port that has no room for a frame and takes none of what waits for so long counts as stalled, also where nobody is
+/// paused for it: where it is only flooded to. Longer than a full frame takes on a slow serial line.
+pub const STALL_MILLIS: u64 = 1000;
+
 /// Addresses that a switch learns unless `fdb-limit` says otherwise.
 pub const FDB_LIMIT: usize = 65_536;
 

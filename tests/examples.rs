@@ -112,6 +112,19 @@ fn two_instances() {
 }
 
 #[test]
+fn scenario() {
+    require!(machine());
+    let dir = TempDir::new();
+    // The report lies where the command is typed.
+    std::fs::set_permissions(dir.root(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let exit = up_as_nobody(&dir, "scenario");
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("passed  the client finds its server again: 6 of 6 steps"), "{exit:?}");
+    let report = std::fs::read_to_string(dir.path("report.xml")).unwrap();
+    assert!(report.contains("tests=\"6\" failures=\"0\""), "{report}");
+}
+
+#[test]
 fn copies() {
     require!(machine());
     let dir = TempDir::new();

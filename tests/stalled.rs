@@ -146,6 +146,26 @@ fn behind_tcp() {
     }));
 }
 
+/// Nobody is paused for it, and still it is said to be dead.
+#[test]
+fn one_that_is_only_flooded_to() {
+    let mut lab = Lab::start("unix:DIR/dead", None, |zbridge, dir| {
+        let peer = StreamPeer::unix(dir.path("dead"));
+        zbridge.wait_for("dead#1: connected", PATIENCE);
+        peer
+    });
+    for number in 0..FRAMES {
+        let frame = numbered(BROADCAST, A.mac, number, OCTETS);
+        lab.a.send(&frame);
+        assert_eq!(lab.b.receive(PATIENCE), Received::Frame(frame), "frame {number}");
+    }
+    lab.zbridge.wait_for("dead#1: its peer does not read; frames for it are dropped until it does", PATIENCE);
+    eventually("its peer reads again", || {
+        while let Received::Frame(_) = lab.dead.receive(Duration::from_millis(1)) {}
+        lab.zbridge.stderr().contains("dead#1: its peer reads again").then_some(())
+    });
+}
+
 /// UDP never waits: what its peer has no room for, the kernel drops unseen.
 #[test]
 fn behind_udp() {

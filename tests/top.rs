@@ -137,14 +137,20 @@ fn ports_stations_and_events_are_shown_as_they_come() {
     top.shows("left: up, was");
     b.send(&B.arp_reply(A));
     a.expect(&B.arp_reply(A));
-    top.shows("1 switch  4 ports  2 stations");
+    top.shows("1 switch  2 ports, 2 clients  2 stations");
     top.keys("?");
     top.shows("any one closes this");
     top.keys("x");
     // A filter that only the right one meets.
     top.keys("/right\r");
     let screen = top.shows("filter right");
-    let ports = |screen: &str| screen.lines().filter(|line| line.contains("unix    ")).count();
+    let ports = |screen: &str| {
+        let is_port = |line: &&str| {
+            let line = line.trim_start_matches(['>', '!', '*', ' ']);
+            line.starts_with("left  ") || line.starts_with("right  ")
+        };
+        screen.lines().filter(is_port).count()
+    };
     assert_eq!(ports(&screen), 1, "{screen}");
     top.keys("\x1b");
     eventually("both are there again", || {
@@ -169,7 +175,7 @@ fn a_port_is_captured_and_removed_and_comes_back() {
     top.shows("listening");
     top.keys("j");
     top.keys("c");
-    top.shows("right is captured into zbridge-right-");
+    top.shows("right is captured into ");
     let (mut a, mut b) = (StreamPeer::unix(dir.path("left")), StreamPeer::unix(dir.path("right")));
     passes(&mut a, &mut b);
     drop((a, b));
@@ -197,6 +203,32 @@ fn a_port_is_captured_and_removed_and_comes_back() {
     let (code, _, screen) = top.end();
     assert_eq!(code, Some(0));
     assert!(screen.contains(".pcapng: ") && screen.contains("bytes captured"), "{screen}");
+}
+
+/// A shell's job control: the terminal is the shell's while the view is stopped.
+#[test]
+fn a_stopped_view_gives_the_terminal_back_until_it_goes_on() {
+    let dir = TempDir::new();
+    let _bridge = bridge(&dir);
+    let mut top = Top::open(&dir, &[]);
+    for stop in [|top: &mut Top| top.keys("\x1a"), |top: &mut Top| kill_process(top.pid(), Signal::TSTP).unwrap()] {
+        top.shows("listening");
+        assert!(top.screen.screen().alternate_screen());
+        stop(&mut top);
+        let state = format!("/proc/{}/stat", top.pid().as_raw_nonzero());
+        eventually("it is stopped", || {
+            top.read();
+            std::fs::read_to_string(&state).unwrap().contains(") T ").then_some(())
+        });
+        while top.read() {}
+        let modes = tcgetattr(&top.slave).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{modes:?}");
+        assert!(!top.screen.screen().alternate_screen() && !top.screen.screen().hide_cursor());
+        kill_process(top.pid(), Signal::CONT).unwrap();
+    }
+    top.shows("listening");
+    top.keys("q");
+    assert_eq!(top.end().0, Some(0));
 }
 
 /// Sends a frame of A and waits for it at the other end.

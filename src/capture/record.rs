@@ -172,7 +172,7 @@ impl Recorder {
 
     /// What a service has seen, which has an interface of its own.
     fn see(&mut self, place: (u16, PortId), at: u64, sight: &Sight, out: &mut Vec<u8>, ends: &mut Vec<usize>) {
-        let Some(port) = self.ports.get(&place).filter(|port| port.meant && !self.wish.drops) else { return };
+        let Some(port) = self.ports.get(&place).filter(|_| !self.wish.drops) else { return };
         let Part { name, description, link, speed } = &*sight.part;
         let part = PortNews {
             switch: port.news.switch.clone(),
@@ -181,6 +181,10 @@ impl Recorder {
             link: *link,
             speed: *speed,
         };
+        // It may be named alone.
+        if !port.meant && !self.wish.ports.contains(&part.name) {
+            return;
+        }
         let interface = self.interface(&part, part.link, out, ends);
         if sight.bytes.is_empty() {
             return;
@@ -423,7 +427,7 @@ mod tests {
             (4, PortId(0), news("b#1", LinkType::ETHERNET)),
         ];
         recorder.take(&piece(&notes, ports), &mut out, &mut ends);
-        let dropped = "n1 283 out 5000000007 0 21 dropped: queue-full: the port's queue was full";
+        let dropped = "n1 283 out 5000000007 0 21 dropped: queue-full: the port's queue was full: of frames (`queue=`), or of bytes (8 MiB)";
         let wanted = [
             "a 1 in 5000000007 9 20 ",
             "line 101 in 5000000007 69 6 ",

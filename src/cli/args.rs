@@ -15,8 +15,12 @@ use super::fates::FatesArgs;
 use super::fdb::FdbVerb;
 use super::gateway::{DnsVerb, ForwardVerb, LeaseVerb};
 use super::graph::GraphArgs;
+pub use super::look::{Look, Which};
+use super::play::PlayArgs;
+use super::ps::Programs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
+use super::verbs::PortVerb;
 use super::view::ViewArgs;
 use super::{complete, help};
 use crate::config::{DEFAULT_HOST, HostAddr, MetricsAt, value};
@@ -117,6 +121,7 @@ pub enum Command {
         json: bool,
     },
     /// The ports of a running bridge, with state, peer and counters, and how to attach to what waits (-v: to all)
+    #[command(after_long_help = help::columns(super::table::COLUMNS))]
     Status {
         /// Which bridge.
         #[command(flatten)]
@@ -195,7 +200,10 @@ pub enum Command {
         to: Option<String>,
     },
     /// The addresses that a running bridge has learned; add, del, flush change them
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = help::columns(super::ask::FDB_COLUMNS)
+    )]
     Fdb {
         /// What to do with them.
         #[command(subcommand)]
@@ -211,13 +219,11 @@ pub enum Command {
         json: bool,
     },
     /// Who is on a running bridge: MAC and IP addresses, names, ports, and which of them two have
+    #[command(after_long_help = help::columns(super::stations::COLUMNS.map(|(head, _, means)| (head, means))))]
     Stations {
-        /// Which bridge.
+        /// Which bridge, and how it is shown.
         #[command(flatten)]
-        bridge: Which,
-        /// As JSON, one object a line
-        #[arg(long)]
-        json: bool,
+        look: Look,
     },
     /// What a running bridge would do with a frame and why, step by step, without sending it
     Trace {
@@ -242,6 +248,7 @@ pub enum Command {
         json: bool,
     },
     /// The programs of a running bench: state, process, restarts, how each ended, and its last line
+    #[command(after_long_help = help::columns(super::ps::COLUMNS.map(|(head, _, means)| (head, means))))]
     Ps {
         /// Which bridge.
         #[command(flatten)]
@@ -272,6 +279,7 @@ pub enum Command {
         to: Option<String>,
     },
     /// The flows of a running bridge's gateways: who talks with whom, bytes, round trips, and the forwards
+    #[command(after_long_help = help::columns(super::flows::COLUMNS.map(|(head, _, means)| (head, means))))]
     Flows {
         /// Which bridge, and how it is shown.
         #[command(flatten)]
@@ -296,7 +304,10 @@ pub enum Command {
         verb: LeaseVerb,
     },
     /// The USB devices of a running bridge, who uses them, and their transfers
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = help::columns(super::usb::COLUMNS.map(|(head, _, means)| (head, means)))
+    )]
     Usb {
         /// What to do with them.
         #[command(subcommand)]
@@ -333,14 +344,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
+    /// Wait for a port, a program, a line of its output, a figure or a host (status 6 if it does not come in time)
+    #[command(after_help = help::figures())]
     Wait {
-        /// The port, port=NAME
-        #[arg(value_name = "port=NAME", add = ArgValueCandidates::new(complete::conditions))]
-        condition: String,
-        /// up, listening, connecting, waiting, down, stalled or gone
-        #[arg(default_value = "up", add = ArgValueCandidates::new(complete::states))]
-        state: String,
+        /// `port=NAME [STATE]` (up, listening, connecting, waiting, down, stalled, gone), `NAME ready`, `log NAME /REGEX/`,
+        /// `ping ADDR`, `tcp ADDR:PORT`, `dns NAME at ADDR`, or an expression as `drops(inst1) > 0`
+        #[arg(required = true, value_name = "CONDITION", add = ArgValueCandidates::new(complete::conditions))]
+        words: Vec<String>,
         /// The longest to wait, also for the bridge to start: 500ms, 5s, 2m
         #[arg(long, value_name = "TIME", default_value = "30s")]
         timeout: String,
@@ -348,6 +358,18 @@ pub enum Command {
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
+    /// Check something of a running bridge, as `drops(inst1) == 0` (status 6, and its value, if it does not hold)
+    #[command(after_help = help::figures())]
+    Assert {
+        /// What shall hold: an expression, or what `wait` waits for
+        #[arg(required = true, value_name = "CONDITION")]
+        words: Vec<String>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+    },
+    /// Play the scenarios of a file on a running bridge (status 6 if something is not as expected)
+    Play(PlayArgs),
     /// Running bridges and their ports in Wireshark's list of interfaces: --install puts it there
     Extcap(ExtcapArgs),
     /// The guide, by topic: without one, the list of topics
@@ -455,84 +477,15 @@ fn rule(text: &str) -> Result<Rule, String> {
     value::rewrite(text).map_err(|form| format!("expected {form}"))
 }
 
-/// The bridge that is asked, where nothing else is named: `status lab`, and as the other commands have it, `--to lab`.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
-pub struct Which {
-    /// The bridge (default: the one called default, or the only one)
-    #[arg(add = ArgValueCandidates::new(complete::running))]
-    name: Option<String>,
-    /// The same
-    #[arg(long, value_name = "NAME", hide = true, conflicts_with = "name", add = ArgValueCandidates::new(complete::running))]
-    to: Option<String>,
-}
-
-impl Which {
-    /// Its name, if one was given.
-    pub fn name(&self) -> Option<String> {
-        self.name.clone().or_else(|| self.to.clone())
-    }
-}
-
-/// How something of a running bridge is looked at.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
-pub struct Look {
-    /// Which bridge.
-    #[command(flatten)]
-    pub bridge: Which,
-    /// As JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
-    /// Go on, and print with the time what has come, changed or gone, until interrupted
-    #[arg(long)]
-    pub watch: bool,
-    /// All columns, however wide the terminal is
-    #[arg(long)]
-    pub wide: bool,
-}
-
-/// Programs of a running bench.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
-pub struct Programs {
-    /// The programs, by name
-    #[arg(required = true, value_name = "NAME", value_delimiter = ',',
-          add = ArgValueCandidates::new(complete::programs))]
-    pub instances: Vec<String>,
-    /// The bridge (default: the one called default, or the only one)
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
-    pub to: Option<String>,
-}
-
 /// What is done with USB devices of a running bridge.
 #[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
 pub enum UsbVerb {
     /// List them, as `zbridge usb` does
+    #[command(after_long_help = help::columns(super::usb::COLUMNS.map(|(head, _, means)| (head, means))))]
     Ls {
         /// Which bridge, and how it is shown.
         #[command(flatten)]
         look: Look,
-    },
-}
-
-/// What is done with a port of a running bridge.
-#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
-pub enum PortVerb {
-    /// Open a port: TYPE:TARGET[,key[=value]]..., as for --port
-    Add {
-        /// The port
-        #[arg(add = ArgValueCompleter::new(complete::specs))]
-        spec: String,
-        /// The bridge (default: the one called default, or the only one)
-        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
-        to: Option<String>,
-    },
-    /// Remove a port; a listener goes with all its clients
-    Del {
-        /// Its name, as `zbridge status` shows it
-        #[arg(add = ArgValueCandidates::new(complete::ports))]
-        port: String,
-        /// The bridge (default: the one called default, or the only one)
-        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
-        to: Option<String>,
     },
 }
 

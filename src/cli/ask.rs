@@ -1,12 +1,15 @@
 //! What is asked of a running bridge: `ls`, `status`, `port`, `set`, `cut`, `fdb`, `stations`, `drops`, `wait` and the like, over
 //! its control socket.
 
-use super::args::{Look, PortVerb};
+use super::args::Look;
 use super::capture::{self, Asked};
 use super::fdb::{self, FdbVerb};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
+use super::units::span;
+use super::verbs::PortVerb;
 use super::view::{self, ViewArgs};
+use super::waiting::{self, Awaited};
 use super::watch::{LOOK, Watch};
 use super::{
     Label, complain, doctor, drops, ending, events, flows, gateway, print, ps, stations, table, top, trace, usb,
@@ -15,9 +18,11 @@ use crate::config::text::columns;
 use crate::config::{
     Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
 };
-use crate::control::{Command, FdbInfo, Lifetime, PORT_STATES, StatusInfo};
-use crate::engine::control::{Called, Client, PATIENCE, each_bridge, is_silent, where_looked};
+use crate::control::{Added, Command, FdbInfo, Lifetime, StatusInfo};
+use crate::engine::control::{Called, Client, each_bridge, where_looked};
 use crate::error::{Class, Error, Result};
+use crate::play::assert;
+use crate::scenario::Condition;
 use crate::visible::visible;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -25,10 +30,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// After how long `ls` shows the bridges that have answered, where some have not.
 const GLANCE: Duration = Duration::from_millis(200);
-/// A bridge has at least so long to answer one who waits for something.
-const LEAST_PATIENCE: Duration = Duration::from_millis(500);
-/// How often `wait` tries whether the bridge has started.
-const RETRY: Duration = Duration::from_millis(50);
+
+/// The columns of `fdb`, with what each means.
+pub const FDB_COLUMNS: [(&str, &str); 4] = [
+    ("address", "a MAC address"),
+    ("port", "the port that it was heard on"),
+    ("switch", "its switch"),
+    ("age", "since when it was not heard any more; static: its place was given"),
+];
 
 /// What is asked of a running bridge. `name` and `to` are its name; without one, that called `default` is meant, or
 /// the only one.
@@ -56,6 +65,8 @@ pub enum Ask {
     Add {
         /// Its specification, with paths that mean the same elsewhere.
         spec: String,
+        /// There may be the same already.
+        may_exist: bool,
         /// The bridge.
         to: Option<String>,
     },
@@ -63,6 +74,8 @@ pub enum Ask {
     Del {
         /// Its name.
         port: String,
+        /// There may be none.
+        if_exists: bool,
         /// The bridge.
         to: Option<String>,
     },
@@ -99,12 +112,7 @@ pub enum Ask {
         json: bool,
     },
     /// Who is on it.
-    Stations {
-        /// The bridge.
-        name: Option<String>,
-        /// As JSON.
-        json: bool,
-    },
+    Stations(Look),
     /// Its programs.
     Ps {
         /// The bridge.
@@ -160,14 +168,21 @@ pub enum Ask {
     },
     /// Its frames.
     Capture(Box<Asked>),
-    /// Waits for a port.
+    /// Waits for something.
     Wait {
-        /// Its name.
-        port: String,
-        /// One of [`PORT_STATES`].
-        state: String,
+        /// For what.
+        awaited: Awaited,
         /// The longest to wait.
         timeout: Duration,
+        /// The bridge.
+        to: Option<String>,
+    },
+    /// Checks that something holds.
+    Assert {
+        /// As it is written.
+        text: String,
+        /// What it is.
+        condition: Condition,
         /// The bridge.
         to: Option<String>,
     },
@@ -180,13 +195,15 @@ impl Ask {
     /// The specification is wrong.
     pub fn port(verb: &PortVerb) -> Result<Self> {
         match verb {
-            PortVerb::Add { spec, to } => {
+            PortVerb::Add { spec, may_exist, to } => {
                 let mut port = PortSpec::parse(spec)?;
                 let here = std::env::current_dir().map_err(|cause| Error::system("current directory", &cause))?;
                 make_absolute(&mut port, &here);
-                Ok(Self::Add { spec: port.canonical(), to: to.clone() })
+                Ok(Self::Add { spec: port.canonical(), may_exist: *may_exist, to: to.clone() })
             }
-            PortVerb::Del { port, to } => Ok(Self::Del { port: port.clone(), to: to.clone() }),
+            PortVerb::Del { port, if_exists, to } => {
+                Ok(Self::Del { port: port.clone(), if_exists: *if_exists, to: to.clone() })
+            }
         }
     }
 
@@ -200,22 +217,44 @@ impl Ask {
         Ok(Self::Set { port: port.to_owned(), settings: words.to_vec(), to: to.map(str::to_owned) })
     }
 
-    /// What `wait CONDITION STATE --timeout TIME` asks.
+    /// What `wait CONDITION --timeout TIME` asks.
     ///
     /// # Errors
     /// One of them is wrong.
-    pub fn wait(condition: &str, state: &str, timeout: &str, to: Option<&str>) -> Result<Self> {
-        let port = condition.strip_prefix("port=").filter(|port| !port.is_empty()).ok_or_else(|| {
-            Error::usage(format!("{condition:?} is nothing to wait for"))
-                .hint("zbridge wait port=inst1 up --timeout 5s")
-        })?;
-        if !PORT_STATES.contains(&state) {
-            let known = crate::config::grammar::nearest(state, PORT_STATES.iter().copied());
-            return Err(Error::usage(format!("{state:?} is no state of a port; {known}")));
-        }
+    pub fn wait(words: &[String], timeout: &str, to: Option<&str>) -> Result<Self> {
         let timeout = value::duration(timeout)
             .ok_or_else(|| Error::usage(format!("--timeout {timeout:?}: expected a time, as 500ms, 5s or 2m")))?;
-        Ok(Self::Wait { port: port.to_owned(), state: state.to_owned(), timeout, to: to.map(str::to_owned) })
+        Ok(Self::Wait { awaited: waiting::awaited(words)?, timeout, to: to.map(str::to_owned) })
+    }
+
+    /// What `assert CONDITION` asks.
+    ///
+    /// # Errors
+    /// The condition is wrong.
+    pub fn assert(words: &[String], to: Option<&str>) -> Result<Self> {
+        let text = words.join(" ");
+        let condition = Condition::parse(&text)?;
+        Ok(Self::Assert { text, condition, to: to.map(str::to_owned) })
+    }
+
+    /// The request that this is, if it changes a bridge, and which bridge it names.
+    pub(super) fn into_request(self) -> Option<(Command, Option<String>)> {
+        Some(match self {
+            Self::Add { spec, may_exist, to } => {
+                (Command::PortAdd { spec, fd: false, lifetime: Lifetime::Bridge, may_exist }, to)
+            }
+            Self::Del { port, if_exists, to } => (Command::PortDel { port, for_now: false, if_exists }, to),
+            Self::Set { port, settings, to } => (Command::Set { port, settings }, to),
+            Self::Cut { cut, to } => {
+                let (ports, from, one_way) = cut.groups();
+                (Command::Cut { ports, from, one_way }, to)
+            }
+            Self::Heal { ports, to } => (Command::Heal { ports }, to),
+            Self::Order { command, to } => (command, to),
+            Self::ChangeFdb(verb) => fdb::change(verb),
+            Self::Gateway(asked) => return gateway::change(asked),
+            _ => return None,
+        })
     }
 
     /// Asks, and prints the answer.
@@ -229,8 +268,11 @@ impl Ask {
                 let width = width_of(std::io::stdout()).filter(|_| !wide);
                 status(&mut connect(name.as_deref())?, json, watch, (width, all))
             }
-            Self::Add { spec, to } => add(&mut connect(to.as_deref())?, &spec),
-            Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
+            Self::Add { spec, may_exist, to } => add(&mut connect(to.as_deref())?, &spec, may_exist),
+            Self::Del { port, if_exists, to } => {
+                let command = Command::PortDel { port, for_now: false, if_exists };
+                connect(to.as_deref())?.request(command).map(|_: serde_json::Value| ())
+            }
             Self::Set { port, settings, to } => connect(to.as_deref())?.set(&port, &settings),
             Self::Cut { cut, to } => connect(to.as_deref())?.cut(&cut),
             Self::Heal { ports, to } => {
@@ -241,12 +283,7 @@ impl Ask {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
             }
-            Self::Stations { name, json } => {
-                let mut client = connect(name.as_deref())?;
-                let (fdb, told) = (client.fdb(None)?, client.stations()?);
-                let all = stations::stations(fdb, &told, &client.status()?);
-                print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
-            }
+            Self::Stations(look) => stations::perform(&look),
             Self::Ps { name, json, wide } => ps::list(name.as_deref(), json, wide),
             Self::Order { command, to } => connect(to.as_deref())?.order(command),
             Self::Trace(asked) => trace::run(&asked),
@@ -263,7 +300,8 @@ impl Ask {
             Self::Drops(asked) => drops::run(&asked),
             Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),
-            Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
+            Self::Wait { awaited, timeout, to } => waiting::wait(&awaited, timeout, to.as_deref()),
+            Self::Assert { text, condition, to } => assert(&mut connect(to.as_deref())?, &text, &condition),
         }
     }
 }
@@ -375,10 +413,10 @@ fn called_row(called: &Called<StatusInfo>) -> Vec<String> {
 }
 
 fn bridge_row(bridge: &StatusInfo) -> [String; 4] {
-    let ports: usize = bridge.switches.iter().map(|switch| switch.ports.len()).sum();
+    let ports = table::counted(bridge.switches.iter().flat_map(|switch| &switch.ports));
     let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
     let switches = count(bridge.switches.len(), "switch").replace("switchs", "switches");
-    [bridge.name.clone(), format!("pid {}", bridge.pid), switches, count(ports, "port")]
+    [bridge.name.clone(), format!("pid {}", bridge.pid), switches, ports]
 }
 
 fn status(client: &mut Client, json: bool, watch: bool, (width, all): (Option<usize>, bool)) -> Result<()> {
@@ -387,12 +425,17 @@ fn status(client: &mut Client, json: bool, watch: bool, (width, all): (Option<us
     if !watch {
         return Ok(());
     }
-    let mut shown = Watch::new(Instant::now(), &last, width);
+    let merged = |status: &StatusInfo| {
+        let mut status = status.clone();
+        status.switches.iter_mut().for_each(|switch| switch.ports = table::merged(&switch.ports));
+        status
+    };
+    let mut shown = Watch::new(Instant::now(), &merged(&last), width);
     loop {
         std::thread::sleep(LOOK);
         let now = client.status()?;
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-        let changes = shown.changes(Instant::now(), &time, &now);
+        let changes = shown.changes(Instant::now(), &time, &merged(&now));
         match json {
             true if now != last => print(stamped(&now, watch))?,
             true => {}
@@ -416,40 +459,12 @@ fn stamped(status: &StatusInfo, several: bool) -> Vec<u8> {
 }
 
 /// Opens a port, and says how to attach to it.
-fn add(client: &mut Client, spec: &str) -> Result<()> {
-    let added = client.add_port(spec, Lifetime::Bridge)?;
+fn add(client: &mut Client, spec: &str, may_exist: bool) -> Result<()> {
+    let command = Command::PortAdd { spec: spec.to_owned(), fd: false, lifetime: Lifetime::Bridge, may_exist };
+    let added: Added = client.request(command)?;
     let status = client.status()?;
     let ports = status.switches.iter().flat_map(|switch| &switch.ports).filter(|port| port.name == added.port);
     print(columns("", &[[&added.port]]) + &table::attachments(ports, width_of(std::io::stdout())))
-}
-
-fn wait(port: &str, state: &str, timeout: Duration, to: Option<&str>) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let left = timeout.saturating_sub(start.elapsed());
-        let left = Duration::from_millis(left.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX));
-        let patience = left.clamp(LEAST_PATIENCE, PATIENCE);
-        let waited = Client::connect_within(to, patience).and_then(|mut client| client.wait(port, state, left));
-        match waited {
-            Err(error) if is_in_vain(&error) && start.elapsed() < timeout => std::thread::sleep(RETRY.min(left)),
-            Err(error) if is_in_vain(&error) => return Err(in_vain(timeout, &error)),
-            done => return done,
-        }
-    }
-}
-
-/// Whether it may be another answer a moment later: there is no bridge, or it does not answer.
-fn is_in_vain(error: &Error) -> bool {
-    error.class() == Class::NoDaemon || is_silent(error)
-}
-
-/// No bridge came in time, or none that answers: a wait in vain, whatever was waited for.
-fn in_vain(timeout: Duration, why: &Error) -> Error {
-    let error = Error::new(Class::Unmet, format!("after {timeout:?} {}", why.what()));
-    match why.advice() {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
 }
 
 /// What was healed, a line each.
@@ -465,9 +480,9 @@ pub(super) fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
 }
 
 fn fdb(entries: &[FdbInfo]) -> String {
-    let head = ["address", "port", "switch", "age"].map(str::to_owned);
+    let head = FDB_COLUMNS.map(|(head, _)| head.to_owned());
     let rows = entries.iter().map(|entry| {
-        let age = entry.age.map_or_else(|| "static".to_owned(), |age| format!("{age} s"));
+        let age = entry.age.map_or_else(|| "static".to_owned(), span);
         [entry.mac.clone(), entry.port.clone(), entry.switch.clone(), age]
     });
     columns("", &std::iter::once(head).chain(rows).collect::<Vec<_>>())
@@ -506,18 +521,5 @@ mod tests {
         let mut there = PortSpec::parse("unix:/tmp/a").unwrap();
         make_absolute(&mut there, Path::new("/run/x"));
         assert_eq!(there.canonical(), "unix:/tmp/a");
-    }
-
-    #[test]
-    fn waits_are_checked_before_anybody_is_asked() {
-        for (condition, state, timeout, says) in [
-            ("inst1", "up", "5s", "\"inst1\" is nothing to wait for"),
-            ("port=", "up", "5s", "\"port=\" is nothing to wait for"),
-            ("port=a", "upp", "5s", "\"upp\" is no state of a port; the nearest is \"up\""),
-            ("port=a", "up", "soon", "--timeout \"soon\": expected a time"),
-        ] {
-            let error = Ask::wait(condition, state, timeout, None).unwrap_err();
-            assert!(error.what().starts_with(says) && error.class() == Class::Usage, "{error}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! `zbridge check`: what a file would run, and what is odd or wrong about it, for people or as JSON.
 
-use super::{Label, complain, print};
+use super::{Label, complain, play, print};
 use crate::config::{Config, InstanceSpec};
 use crate::control::{Failure, print as json};
 use crate::error::{Error, Result};
@@ -52,7 +52,8 @@ pub fn check(file: &Path, as_json: bool) -> Result<Vec<u8>> {
         (Ok((config, warnings)), true) => Ok(json(&checked(&config, &warnings))),
         (Ok((config, warnings)), false) => {
             warnings.iter().for_each(|warning| complain(Label::Warning, warning));
-            Ok(config.summary().into_bytes())
+            let drawn = play::drawn(&config).map_err(|errors| super::but_the_last(errors, file))?;
+            Ok((config.summary() + &drawn).into_bytes())
         }
         (Err(errors), _) => {
             if as_json {
@@ -76,6 +77,7 @@ fn examine(file: &Path) -> Result<(Config, Vec<Error>), Vec<Error>> {
         return Err(checks.into_iter().filter_map(Result::err).map(|error| error.at(file.display())).collect());
     }
     let mut warnings: Vec<Error> = checks.into_iter().flatten().flatten().map(Error::usage).collect();
+    play::understood(&config).map(drop)?;
     warnings.extend(config.instances.iter().filter_map(missing));
     Ok((config, warnings))
 }

@@ -102,7 +102,15 @@ pub fn parted() -> Vec<CompletionCandidate> {
 
 /// The conditions of `wait`.
 pub fn conditions() -> Vec<CompletionCandidate> {
-    named_ports("port=")
+    let mut found = named_ports("port=");
+    let told = bridges().into_iter().filter_map(|mut client| client.instances().ok());
+    let ready = |program: InstanceInfo| CompletionCandidate::new(format!("{} ready", program.name));
+    found.extend(told.flat_map(|told| told.instances).map(ready));
+    // Behind a port stands its state.
+    if words().iter().rev().skip(1).any(|word| word.starts_with("port=")) {
+        found.extend(PORT_STATES.iter().copied().map(CompletionCandidate::new));
+    }
+    found
 }
 
 /// The ports that a traced frame may come in by.
@@ -151,11 +159,6 @@ pub fn leases() -> Vec<CompletionCandidate> {
             |it: HeldInfo| (it.addr.to_string(), it.name.map_or(it.mac.clone(), |name| format!("{name} {}", it.mac)));
         told.leases.into_iter().map(word).collect()
     })
-}
-
-/// The states of a port.
-pub fn states() -> Vec<CompletionCandidate> {
-    PORT_STATES.iter().copied().map(CompletionCandidate::new).collect()
 }
 
 /// The kinds of ports.
@@ -250,6 +253,6 @@ mod tests {
         assert!(
             words(kinds()).contains(&"tap".to_owned()) && words(specs(OsStr::new(""))).contains(&"unix:".to_owned())
         );
-        assert!(words(states()).contains(&"up".to_owned()) && words(topics()).contains(&"trouble".to_owned()));
+        assert!(words(topics()).contains(&"trouble".to_owned()));
     }
 }

@@ -1,16 +1,19 @@
 //! `zbridge drops`: what each port of a running bridge made of its frames, and why some ended early: how many, when,
 //! an example as `zbridge capture` has it, what the reason means and what to do.
 
+use super::layout::hung;
 use super::style::{page_width, width_of};
+use super::units::ago;
 use super::{ask, print};
 use crate::capture::filter::is_port;
 use crate::capture::line;
-use crate::config::grammar::nearest;
+use crate::config::grammar::nearest_of;
 use crate::config::text::wrap;
 use crate::control::{DropsInfo, ExampleInfo, LossInfo, PortDrops, unhex};
 use crate::error::{Class, Error, Result};
 use crate::service;
 use crate::visible::visible;
+use crate::wire::Mac;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::stdout;
@@ -76,7 +79,7 @@ pub fn run(asked: &Asked) -> Result<()> {
         drops = client.drops()?;
         match asked.json {
             true => print(json(asked, &drops, Some(&before)))?,
-            false => print(news(asked, &before, &drops))?,
+            false => print(hung(&news(asked, &before, &drops), width_of(stdout())))?,
         }
     }
 }
@@ -107,7 +110,11 @@ fn check_names(ports: &[String], drops: &DropsInfo) -> Result<()> {
         None => Ok(()),
         Some(port) => {
             let error = Error::new(Class::NoObject, format!("no port is named {port}"));
-            Err(if known().next().is_none() { error } else { error.hint(nearest(port, known())) })
+            if known().next().is_none() {
+                return Err(error);
+            }
+            let names: Vec<&str> = known().collect();
+            Err(error.hint(format!("{}; a bridge is named by --to", nearest_of(port, &names))))
         }
     }
 }
@@ -123,9 +130,16 @@ fn meant<'a>(asked: &'a Asked, drops: &'a DropsInfo) -> impl Iterator<Item = (&'
     ports.filter(|(.., port)| is_meant(asked, port))
 }
 
-/// An example in a line.
+/// An example in a line. Where it went is asked by MAC addresses, which a line of a capture has not.
 fn in_words(example: &ExampleInfo, radio: bool) -> Option<String> {
-    Some(line::summary(radio, &unhex(&example.hex)?, example.length))
+    let bytes = unhex(&example.hex)?;
+    let line = line::summary(radio, &bytes, example.length);
+    let mac = |at: usize| Some(Mac(*bytes.get(at..)?.first_chunk()?));
+    let ends = mac(0).zip(mac(6)).filter(|_| !radio).map(|(to, from)| format!("{from} > {to}"));
+    Some(match ends {
+        Some(ends) if !line.starts_with(&ends) => format!("{ends}, {line}"),
+        _ => line,
+    })
 }
 
 /// A line for each port, or for each that has dropped anything since `before`.
@@ -182,12 +196,12 @@ fn shown_port(switch: Option<&str>, radio: bool, port: &PortDrops, width: usize)
 }
 
 fn shown_loss(loss: &LossInfo, radio: bool, width: usize) -> String {
-    let last = loss.last.map_or_else(String::new, |last| format!(", the last {last} s ago"));
+    let last = loss.last.map_or_else(String::new, |last| format!(", the last {}", ago(last)));
     let mut text = wrap("  ", width, &format!("{} {}: {}{last}", loss.way, visible(&loss.reason), loss.frames));
     let (meaning, advice) = loss.explained().unwrap_or(("a reason that only a newer zbridge knows", ""));
     [meaning, advice].iter().for_each(|line| text += &wrap("      ", width, line));
     if let Some(example) = loss.latest.as_ref().or(loss.first.as_ref()).and_then(|example| in_words(example, radio)) {
-        text += &format!("      e.g. {example}\n");
+        text += &wrap("      ", width, &format!("e.g. {example}"));
     }
     text
 }
@@ -252,10 +266,10 @@ mod tests {
 inst1#1
   in: 4 received = 4 forwarded + 0 dropped
   out: 9 copies = 6 sent + 1 queued + 2 dropped
-  out no-peer: 2, the last 7 s ago
+  out no-peer: 2, the last 7s ago
       nobody was at the other end
       attach a peer: `zbridge status` shows the line to paste
-      e.g. ARP, Announcement 0.0.0.0
+      e.g. 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, ARP, Announcement 0.0.0.0
   service foreign: 3
       packets whose source is no address of the segment
       give the guest an address of the gateway's network, by DHCP or by hand
@@ -274,7 +288,7 @@ inst1#1
         assert_eq!((&line["name"], &line["dropped_out"], &line["queued"]), (&"inst1#1".into(), &2.into(), &1.into()));
         let reason = &line["reasons"][0];
         assert_eq!((&reason["way"], &reason["last"], &reason["frames"]), (&"out".into(), &7.into(), &2.into()));
-        assert!(reason["example"].as_str().unwrap().starts_with("ARP, "), "{reason}");
+        assert!(reason["example"].as_str().unwrap().contains(", ARP, "), "{reason}");
     }
 
     #[test]
@@ -284,7 +298,8 @@ inst1#1
         before.values_mut().for_each(|lost| lost.retain_mut(|(_, frames)| std::mem::replace(frames, 1) > 1));
         let text = news(&asked(&[]), &before, &now);
         assert!(
-            text.contains(" inst1#1 out no-peer +1 (2)  ARP, ") && text.contains("service foreign +2 (3)"),
+            text.contains(" inst1#1 out no-peer +1 (2)  02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, ARP, ")
+                && text.contains("service foreign +2 (3)"),
             "{text}"
         );
     }

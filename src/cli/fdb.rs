@@ -57,10 +57,15 @@ pub enum FdbVerb {
 /// # Errors
 /// No bridge runs (class no-daemon); what it answers.
 pub fn perform(verb: FdbVerb) -> Result<()> {
-    let (to, command) = match verb {
-        FdbVerb::Add { mac, port, may_exist, to } => (to, Command::FdbAdd { mac, port, may_exist }),
-        FdbVerb::Del { mac, switch, if_exists, to } => (to, Command::FdbDel { mac, switch, if_exists }),
-        FdbVerb::Flush { port, switch, to } => (to, Command::FdbFlush { port, switch }),
-    };
+    let (command, to) = change(verb);
     connect(to.as_deref())?.request(command).map(|_: serde_json::Value| ())
+}
+
+/// The request of a verb, and the bridge that it names.
+pub fn change(verb: FdbVerb) -> (Command, Option<String>) {
+    match verb {
+        FdbVerb::Add { mac, port, may_exist, to } => (Command::FdbAdd { mac, port, may_exist }, to),
+        FdbVerb::Del { mac, switch, if_exists, to } => (Command::FdbDel { mac, switch, if_exists }, to),
+        FdbVerb::Flush { port, switch, to } => (Command::FdbFlush { port, switch }, to),
+    }
 }

@@ -1,6 +1,7 @@
-//! `--watch` of what is a list: lines with the time for what has come, changed or gone since the last look.
+//! `--watch` of what is a list: lines with the time for what has come, changed or gone since the last look. The head of the
+//! columns comes again from time to time, so that it is on the screen.
 
-use super::layout::Table;
+use super::layout::{Column, Head, Table};
 use super::print;
 use crate::engine::control::Client;
 use crate::error::Result;
@@ -10,6 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Time from one look to the next.
 const LOOK: Duration = Duration::from_secs(1);
+/// Lines after which the head comes again.
+const SCREEN: usize = 20;
+/// What stands before the columns of a list.
+const BEFORE: [Head; 2] =
+    [("time", Column::Short, "when it was seen"), ("what", Column::Short, "new, changed or gone")];
 
 /// A list that is followed.
 pub struct Followed<T> {
@@ -20,7 +26,7 @@ pub struct Followed<T> {
     /// What of it is worth a line when it changes.
     pub state: fn(&T) -> String,
     /// Some of them as a table.
-    pub table: fn(&[&T]) -> Table<'static>,
+    pub table: fn(&[&T]) -> Table,
 }
 
 /// What has become of an item.
@@ -58,7 +64,7 @@ impl<T: Serialize> Followed<T> {
     /// # Errors
     /// The bridge has ended, or does not answer.
     pub fn run(&self, client: &mut Client, last: Vec<T>, json: bool, width: Option<usize>) -> Result<()> {
-        let mut last = self.by_key(last);
+        let (mut last, mut since_head) = (self.by_key(last), SCREEN);
         loop {
             std::thread::sleep(LOOK);
             let now = self.by_key((self.ask)(client)?);
@@ -70,7 +76,8 @@ impl<T: Serialize> Followed<T> {
                     .flat_map(|(what, item)| crate::control::print(&Line { time, what: *what, item: *item }));
                 print(lines.collect::<Vec<u8>>())?;
             } else {
-                print(self.lines(&changes, &jiff::Zoned::now().strftime("%H:%M:%S").to_string(), width))?;
+                let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+                print(self.lines(&changes, &now, &time, width, &mut since_head))?;
             }
             last = now;
         }
@@ -90,21 +97,36 @@ impl<T: Serialize> Followed<T> {
         gone.chain(others).collect()
     }
 
-    /// The changes without a head, as wide as they are.
-    fn lines(&self, changes: &[(What, &T)], time: &str, width: Option<usize>) -> String {
-        let room = width.map(|width| width.saturating_sub(time.len() + What::Changed.word().len() + 4));
-        let of = |(what, item): &(What, &T)| {
-            let text = (self.table)(&[*item]).text(room);
-            let cells = text.lines().skip(1).map(str::trim).collect::<Vec<_>>().join("  ");
-            format!("{time}  {:7}  {cells}\n", what.word())
+    /// The changes, as wide as all that there is now, with a head if the last one was `since_head` lines ago.
+    fn lines(
+        &self,
+        changes: &[(What, &T)],
+        now: &BTreeMap<String, T>,
+        time: &str,
+        width: Option<usize>,
+        since_head: &mut usize,
+    ) -> String {
+        if changes.is_empty() {
+            return String::new();
+        }
+        let rows = |what: &str, item: &T| {
+            let lead = [time.to_owned(), what.to_owned()];
+            (self.table)(&[item]).rows.into_iter().map(|row| lead.iter().cloned().chain(row).collect()).collect()
         };
-        changes.iter().map(of).collect()
+        let changed: Vec<Vec<Vec<String>>> = changes.iter().map(|(what, item)| rows(what.word(), item)).collect();
+        let shown: usize = changed.iter().map(Vec::len).sum();
+        let others = now.values().map(|item| rows(What::Changed.word(), item));
+        let columns = BEFORE.into_iter().chain((self.table)(&[]).columns).collect();
+        let table = Table { columns, rows: changed.into_iter().chain(others).flatten().collect() };
+        let (lines, _) = table.lines(width);
+        let with_head = *since_head >= SCREEN;
+        *since_head = if with_head { shown } else { since_head.saturating_add(shown) };
+        lines.iter().skip(usize::from(!with_head)).take(shown + usize::from(with_head)).map(String::as_str).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::Column;
     use super::*;
 
     #[test]
@@ -114,15 +136,18 @@ mod tests {
             key: |item| item.0.to_owned(),
             state: |item| item.1.to_string(),
             table: |items| Table {
-                columns: &[("name", Column::Short), ("state", Column::Short)],
+                columns: vec![("name", Column::Short, ""), ("state", Column::Short, "")],
                 rows: items.iter().map(|item| vec![item.0.to_owned(), item.1.to_string()]).collect(),
             },
         };
         let last = followed.by_key(vec![("a", 1), ("b", 1), ("c", 1)]);
         let now = followed.by_key(vec![("b", 1), ("c", 2), ("d", 1)]);
         let changes = followed.changes(&last, &now);
+        let head = "time      what     name  state\n";
         let wanted = "12:00:00  gone     a     1\n12:00:00  changed  c     2\n12:00:00  new      d     1\n";
-        assert_eq!(followed.lines(&changes, "12:00:00", Some(80)), wanted);
+        let mut since_head = SCREEN;
+        let mut lines = || followed.lines(&changes, &now, "12:00:00", Some(80), &mut since_head);
+        assert_eq!((lines(), lines()), (format!("{head}{wanted}"), wanted.to_owned()));
         assert!(followed.changes(&now, &now).is_empty());
     }
 }

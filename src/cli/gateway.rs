@@ -1,8 +1,9 @@
 //! `zbridge forward`, `dns` and `lease`: what is changed of a gateway that runs, and looked at.
 
 use super::ask::{connect, lines};
-use super::layout::{Column, Table, span};
+use super::layout::{Column, Head, Table};
 use super::style::width_of;
+use super::units::span;
 use super::{complete, print};
 use crate::control::{ChangedInfo, Command, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NameInfo, NamesInfo};
 use crate::error::Result;
@@ -146,92 +147,92 @@ pub enum Asked {
 /// # Errors
 /// No bridge runs (class no-daemon); what it answers.
 pub fn perform(asked: Asked) -> Result<()> {
+    if let Some((command, to)) = change(asked.clone()) {
+        let changed: ChangedInfo = connect(to.as_deref())?.request(command)?;
+        return match asked {
+            Asked::Forward(ForwardVerb::Add { forward, .. }) => print(changed.forward.unwrap_or(forward) + "\n"),
+            _ => Ok(()),
+        };
+    }
     match asked {
-        Asked::Forward(verb) => forward(verb),
-        Asked::Dns(verb) => dns(verb),
-        Asked::Lease(verb) => lease(verb),
+        Asked::Forward(ForwardVerb::Ls(listed)) => forwards(&listed),
+        Asked::Dns(DnsVerb::Ls(listed)) => names(&listed),
+        Asked::Lease(LeaseVerb::Ls(listed)) => leases(&listed),
+        _ => Ok(()),
     }
 }
 
-fn change(to: Option<&str>, command: Command) -> Result<ChangedInfo> {
-    connect(to)?.request(command)
+/// The request of a verb that changes something, and the bridge that it names.
+pub fn change(asked: Asked) -> Option<(Command, Option<String>)> {
+    let (command, whose) = match asked {
+        Asked::Forward(ForwardVerb::Add { forward, public, may_exist, whose }) => {
+            (Command::ForwardAdd { forward, port: whose.port, public, may_exist }, whose.to)
+        }
+        Asked::Forward(ForwardVerb::Del { forward, if_exists, whose }) => {
+            (Command::ForwardDel { forward, port: whose.port, if_exists }, whose.to)
+        }
+        Asked::Dns(DnsVerb::Add { name, addrs, may_exist, whose }) => {
+            (Command::DnsAdd { name, addrs, port: whose.port, may_exist }, whose.to)
+        }
+        Asked::Dns(DnsVerb::Del { name, if_exists, whose }) => {
+            (Command::DnsDel { name, port: whose.port, if_exists }, whose.to)
+        }
+        Asked::Lease(LeaseVerb::Pin { host, may_exist, whose }) => {
+            (Command::LeasePin { host, port: whose.port, may_exist }, whose.to)
+        }
+        Asked::Lease(LeaseVerb::Drop { host, if_exists, whose }) => {
+            (Command::LeaseDrop { host, port: whose.port, if_exists }, whose.to)
+        }
+        Asked::Forward(ForwardVerb::Ls(_)) | Asked::Dns(DnsVerb::Ls(_)) | Asked::Lease(LeaseVerb::Ls(_)) => {
+            return None;
+        }
+    };
+    Some((command, whose))
 }
 
-fn forward(verb: ForwardVerb) -> Result<()> {
-    match verb {
-        ForwardVerb::Add { forward, public, may_exist, whose: Whose { port, to } } => {
-            let command = Command::ForwardAdd { forward: forward.clone(), port, public, may_exist };
-            let changed = change(to.as_deref(), command)?;
-            print(changed.forward.unwrap_or(forward) + "\n")
-        }
-        ForwardVerb::Del { forward, if_exists, whose: Whose { port, to } } => {
-            change(to.as_deref(), Command::ForwardDel { forward, port, if_exists }).map(drop)
-        }
-        ForwardVerb::Ls(Listed { bridge, json }) => {
-            let told: ForwardsInfo = connect(bridge.name().as_deref())?.request(Command::ForwardLs)?;
-            show(
-                &told.forwards,
-                json,
-                &FORWARDS,
-                forward_row,
-                "no forwards: zbridge forward add 'tcp:127.0.0.1:2222->GUEST:22'",
-            )
-        }
-    }
+fn forwards(Listed { bridge, json }: &Listed) -> Result<()> {
+    let told: ForwardsInfo = connect(bridge.name().as_deref())?.request(Command::ForwardLs)?;
+    let none = "no forwards: zbridge forward add 'tcp:127.0.0.1:2222->GUEST:22'";
+    show(&told.forwards, *json, &FORWARDS, forward_row, none)
 }
 
-fn dns(verb: DnsVerb) -> Result<()> {
-    match verb {
-        DnsVerb::Add { name, addrs, may_exist, whose: Whose { port, to } } => {
-            change(to.as_deref(), Command::DnsAdd { name, addrs, port, may_exist }).map(drop)
-        }
-        DnsVerb::Del { name, if_exists, whose: Whose { port, to } } => {
-            change(to.as_deref(), Command::DnsDel { name, port, if_exists }).map(drop)
-        }
-        DnsVerb::Ls(Listed { bridge, json }) => {
-            let told: NamesInfo = connect(bridge.name().as_deref())?.request(Command::DnsLs)?;
-            show(&told.names, json, &NAMES, name_row, "no names: no gateway (nat:) of this bridge has a resolver")
-        }
-    }
+fn names(Listed { bridge, json }: &Listed) -> Result<()> {
+    let told: NamesInfo = connect(bridge.name().as_deref())?.request(Command::DnsLs)?;
+    show(&told.names, *json, &NAMES, name_row, "no names: no gateway (nat:) of this bridge has a resolver")
 }
 
-fn lease(verb: LeaseVerb) -> Result<()> {
-    match verb {
-        LeaseVerb::Pin { host, may_exist, whose: Whose { port, to } } => {
-            change(to.as_deref(), Command::LeasePin { host, port, may_exist }).map(drop)
-        }
-        LeaseVerb::Drop { host, if_exists, whose: Whose { port, to } } => {
-            change(to.as_deref(), Command::LeaseDrop { host, port, if_exists }).map(drop)
-        }
-        LeaseVerb::Ls(Listed { bridge, json }) => {
-            let told: LeasesInfo = connect(bridge.name().as_deref())?.request(Command::LeaseLs)?;
-            show(&told.leases, json, &LEASES, lease_row, "no leases: no host has asked a gateway (nat:) for an address")
-        }
-    }
+fn leases(Listed { bridge, json }: &Listed) -> Result<()> {
+    let told: LeasesInfo = connect(bridge.name().as_deref())?.request(Command::LeaseLs)?;
+    show(&told.leases, *json, &LEASES, lease_row, "no leases: no host has asked a gateway (nat:) for an address")
 }
 
-const FORWARDS: [(&str, Column); 6] = [
-    ("", Column::Short),
-    ("listens", Column::Long),
-    ("guest", Column::Long),
-    ("name", Column::Least(2)),
-    ("clients", Column::Short),
-    ("port", Column::Least(1)),
+/// The columns of each list, with what each means.
+pub const FORWARDS: [Head; 6] = [
+    ("", Column::Short, ""),
+    ("listens", Column::Long, "the address of this machine that leads to the guest"),
+    ("guest", Column::Long, "the guest and its port"),
+    ("name", Column::Least(2), "the name under which the guest has a lease"),
+    ("clients", Column::Short, "who is connected now"),
+    ("port", Column::Least(1), "the port of the gateway"),
 ];
-const NAMES: [(&str, Column); 4] =
-    [("name", Column::Long), ("addresses", Column::Long), ("source", Column::Short), ("port", Column::Least(1))];
-const LEASES: [(&str, Column); 5] = [
-    ("address", Column::Long),
-    ("mac", Column::Short),
-    ("name", Column::Long),
-    ("left", Column::Short),
-    ("port", Column::Least(1)),
+pub const NAMES: [Head; 4] = [
+    ("name", Column::Long, "what is asked for"),
+    ("addresses", Column::Long, "what is answered"),
+    ("source", Column::Short, "where the name comes from"),
+    ("port", Column::Least(1), "the port of the gateway"),
+];
+pub const LEASES: [Head; 5] = [
+    ("address", Column::Long, "the address that the host has"),
+    ("mac", Column::Short, "the host"),
+    ("name", Column::Long, "its name"),
+    ("left", Column::Short, "how long the lease lasts"),
+    ("port", Column::Least(1), "the port of the gateway"),
 ];
 
 fn show<T: serde::Serialize, const N: usize>(
     rows: &[T],
     json: bool,
-    columns: &'static [(&'static str, Column); N],
+    columns: &[Head; N],
     row: fn(&T) -> Vec<String>,
     none: &str,
 ) -> Result<()> {
@@ -241,7 +242,8 @@ fn show<T: serde::Serialize, const N: usize>(
     if rows.is_empty() {
         return print(format!("{none}\n"));
     }
-    print(Table { columns, rows: rows.iter().map(row).collect() }.text(width_of(std::io::stdout())))
+    let table = Table { columns: columns.to_vec(), rows: rows.iter().map(row).collect() };
+    print(table.text_or_json(width_of(std::io::stdout())))
 }
 
 fn forward_row(it: &ForwardInfo) -> Vec<String> {

@@ -38,7 +38,10 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "what is logged, instead of -v and -q: debug, zbridge::engine=trace"),
     ("XDG_RUNTIME_DIR", "where the sockets of running bridges are, in zbridge/; /run for root, else /tmp/zbridge-UID"),
     ("SUDO_UID, SUDO_GID", "set by sudo: whom a bridge that root has started goes on as, unless --user says it"),
-    ("COLUMNS", "how wide a line may be where the output is no terminal; tables are as wide as they need otherwise"),
+    (
+        "COLUMNS",
+        "how wide a line may be where the output is no terminal; else tables in a file are as wide as they need",
+    ),
     ("NO_COLOR", "if set and not empty: no colours"),
 ];
 
@@ -64,6 +67,20 @@ pub fn instances() -> String {
 pub fn settings() -> String {
     let rows: Vec<_> = SET_KEYS.iter().map(|row| (row.form(), row.summary)).collect();
     section("Keys", &rows).trim_end().to_owned()
+}
+
+/// What `wait` and `assert` can ask, for their help.
+pub fn figures() -> String {
+    section("In expressions, with == != < <= > >=, and, or, not and parentheses", &crate::scenario::figures())
+        .trim_end()
+        .to_owned()
+}
+
+/// The columns of a table with what each means, for the help of the command that prints it.
+pub fn columns<const N: usize>(columns: [(&str, &str); N]) -> String {
+    let named = columns.into_iter().filter(|(head, means)| !head.is_empty() && !means.is_empty());
+    let rows: Vec<_> = named.map(|(head, means)| (head.to_owned(), means)).collect();
+    section("Columns", &rows).trim_end().to_owned()
 }
 
 /// What `zbridge events` tells of, for its help.

@@ -61,13 +61,14 @@ pub fn run(mut instance: Instance) -> Result<u8> {
         config: &instance.config,
         wishes: Wishes { exit_with: Some(0), timeout: None },
         console: Console::Terminal { terminal, named: instance.named },
+        play: None,
     };
     let outcome = programs::run(bench, &mut network, Arc::new(Beside));
     let status = match &outcome {
         Ok(Outcome::Status(end)) => end.code(),
         Ok(Outcome::NotStarted(failed)) => failed.status,
         Ok(Outcome::Failed(error)) | Err(error) => error.class().code(),
-        Ok(Outcome::Ended) => 0,
+        Ok(Outcome::Ended | Outcome::Stopped) => 0,
     };
     // From here on nobody is waited for but zbridge itself.
     stop::leave_within(stop::ORDERLY, status);

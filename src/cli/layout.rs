@@ -57,6 +57,23 @@ pub fn hanging<const N: usize>(indent: &str, width: Option<usize>, rows: &[[Stri
     meanings(indent, width, &pairs)
 }
 
+/// Lines of at most `width` characters: what has no room goes on below, indented.
+pub fn hung(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|_| !fits(text, width)) else { return text.to_owned() };
+    let one = |line: &str| {
+        if line.chars().count() <= width {
+            return format!("{line}\n");
+        }
+        // The blanks of columns stay as they are: only what is behind the break is taken apart.
+        let end = line.char_indices().nth(width).map_or(line.len(), |(at, _)| at);
+        let (head, _) = line.split_at(end);
+        let at = head.rfind(' ').filter(|at| !head.get(..*at).unwrap_or_default().trim().is_empty());
+        let (head, rest) = line.split_at(at.unwrap_or(end));
+        format!("{}\n{}", head.trim_end(), wrap("    ", width, rest))
+    };
+    text.lines().map(one).collect()
+}
+
 /// What becomes of a column of a [`Table`] that is wider than the terminal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Column {
@@ -68,18 +85,42 @@ pub enum Column {
     Least(u8),
 }
 
+/// A column of a [`Table`]: its head, what becomes of it where there is little room, and what it means, for the help.
+pub type Head = (&'static str, Column, &'static str);
+
 /// A table that leaves out what has no room. Columns without one word are left out in any case.
-pub struct Table<'a> {
+pub struct Table {
     /// The head of each column, and what becomes of it.
-    pub columns: &'a [(&'a str, Column)],
+    pub columns: Vec<Head>,
     /// The rows, of as many cells.
     pub rows: Vec<Vec<String>>,
 }
 
-impl Table<'_> {
-    /// The table, in lines of `width` characters as far as that is possible.
+impl Table {
+    /// The table, in lines of `width` characters as far as that is possible, and below it which columns had no room.
     pub fn text(&self, width: Option<usize>) -> String {
-        let ranks = self.columns.iter().filter_map(|(_, column)| match column {
+        self.noted(width, "--wide")
+    }
+
+    /// The same of a command without `--wide`.
+    pub fn text_or_json(&self, width: Option<usize>) -> String {
+        self.noted(width, "--json")
+    }
+
+    fn noted(&self, width: Option<usize>, option: &str) -> String {
+        let (lines, left_out) = self.lines(width);
+        let note = match (width, left_out.as_slice()) {
+            (Some(width), [_, ..]) => {
+                wrap("  ", width, &format!("no room for: {} ({option} has all columns)", left_out.join(", ")))
+            }
+            _ => String::new(),
+        };
+        lines.concat() + &note
+    }
+
+    /// The head and each row, as the lines that they take, and the heads of columns that had no room.
+    pub fn lines(&self, width: Option<usize>) -> (Vec<String>, Vec<&'static str>) {
+        let ranks = self.columns.iter().filter_map(|(_, column, _)| match column {
             Column::Least(rank) => Some(*rank),
             Column::Short | Column::Long => None,
         });
@@ -87,22 +128,34 @@ impl Table<'_> {
         ranks.sort_unstable();
         loop {
             let most = ranks.last().copied().unwrap_or(0);
-            let whole = self.with(|column| !matches!(column, Column::Least(rank) if rank > most));
+            let kept = |column| !matches!(column, Column::Least(rank) if rank > most);
+            let whole = self.with(kept);
             if fits(&whole, width) {
-                return whole;
+                return (whole.split_inclusive('\n').map(str::to_owned).collect(), self.without(kept));
             }
             if ranks.pop().is_none() {
-                return width.map_or(whole, |width| self.below(width));
+                let below = width.map(|width| self.below(width));
+                let lines = below.unwrap_or_else(|| whole.split_inclusive('\n').map(str::to_owned).collect());
+                return (lines, self.without(|column| !matches!(column, Column::Least(_))));
             }
         }
     }
 
+    fn says(&self, at: usize) -> bool {
+        self.rows.iter().any(|row| row.get(at).is_some_and(|cell| !cell.is_empty()))
+    }
+
+    /// The heads of columns that say something, and that `keep` does not take.
+    fn without(&self, keep: impl Fn(Column) -> bool) -> Vec<&'static str> {
+        let columns = self.columns.iter().enumerate();
+        columns.filter(|(at, (_, column, _))| !keep(*column) && self.says(*at)).map(|(_, (head, ..))| *head).collect()
+    }
+
     /// The columns that `keep` takes, and that say anything.
     fn with(&self, keep: impl Fn(Column) -> bool) -> String {
-        let says = |at: usize| self.rows.iter().any(|row| row.get(at).is_some_and(|cell| !cell.is_empty()));
         let kept: Vec<bool> =
-            self.columns.iter().enumerate().map(|(at, (_, column))| keep(*column) && says(at)).collect();
-        let head: Vec<String> = self.columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+            self.columns.iter().enumerate().map(|(at, (_, column, _))| keep(*column) && self.says(at)).collect();
+        let head: Vec<String> = self.columns.iter().map(|(head, ..)| (*head).to_owned()).collect();
         let rows = std::iter::once(&head).chain(&self.rows);
         let rows =
             rows.map(|row| row.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(cell, _)| cell.clone()).collect());
@@ -110,39 +163,20 @@ impl Table<'_> {
     }
 
     /// What is long stands below each line.
-    fn below(&self, width: usize) -> String {
-        let of = |row: &[String], wanted: Column| -> Vec<(String, String)> {
-            let cells = self.columns.iter().zip(row).filter(|((_, column), _)| *column == wanted);
-            cells.map(|((head, _), cell)| ((*head).to_owned(), cell.clone())).collect()
+    fn below(&self, width: usize) -> Vec<String> {
+        let of = |row: &[String], wanted: Column| -> Vec<(&'static str, String)> {
+            let cells = self.columns.iter().zip(row).filter(|((_, column, _), _)| *column == wanted);
+            cells.map(|((head, ..), cell)| (*head, cell.clone())).collect()
         };
         let rows = self.rows.iter().map(|row| {
             let mut short = of(row, Column::Short).into_iter().map(|(_, cell)| cell);
             let name = short.next().unwrap_or_default();
             let long = of(row, Column::Long).into_iter().filter(|(_, cell)| !cell.is_empty());
-            let notes = long.map(|(head, cell)| format!("{head} {cell}")).collect::<Vec<_>>().join("; ");
-            Row { name, short: short.collect(), notes }
+            let notes = long.map(|(head, cell)| format!("{head} {cell}").trim_start().to_owned());
+            Row { name, short: short.collect(), notes: notes.collect::<Vec<_>>().join("; ") }
         });
-        let head = self.columns.iter().filter(|(_, column)| *column == Column::Short).map(|(head, _)| *head);
-        narrow(&head.collect::<Vec<_>>(), &rows.collect::<Vec<_>>(), width).concat()
-    }
-}
-
-/// An amount in three digits: `0`, `950`, `1.20k`, `34.5M`.
-pub fn amount(number: f64) -> String {
-    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let Some((unit, word)) = units.into_iter().find(|(unit, _)| number >= *unit) else { return format!("{number:.0}") };
-    let scaled = number / unit;
-    let places = if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) };
-    format!("{scaled:.places$}{word}")
-}
-
-/// A time in its largest unit: `0s`, `59s`, `12m`, `3h`, `9d`.
-pub fn span(seconds: u64) -> String {
-    match seconds {
-        ..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
+        let head = self.columns.iter().filter(|(_, column, _)| *column == Column::Short).map(|(head, ..)| *head);
+        narrow(&head.collect::<Vec<_>>(), &rows.collect::<Vec<_>>(), width)
     }
 }
 
@@ -173,29 +207,40 @@ mod tests {
     }
 
     #[test]
-    fn columns_without_room_are_left_out_or_go_below() {
-        let columns = [
-            ("name", Column::Short),
-            ("peer", Column::Long),
-            ("age", Column::Least(2)),
-            ("none", Column::Least(1)),
-            ("bytes", Column::Least(1)),
-        ];
-        let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
-        let table =
-            Table { columns: &columns, rows: vec![row(["a", "somebody", "9s", "", "7"]), row(["b", "", "", "", "8"])] };
-        let whole = "name  peer      age  bytes\na     somebody  9s   7\nb                    8\n";
-        assert_eq!((table.text(None), table.text(Some(26))), (whole.to_owned(), whole.to_owned()));
-        assert_eq!(table.text(Some(24)), "name  peer      bytes\na     somebody  7\nb               8\n");
-        assert_eq!(table.text(Some(20)), "name  peer\na     somebody\nb\n");
-        assert_eq!(table.text(Some(12)), "name\na\n    peer\n    somebody\nb\n");
+    fn a_line_that_is_too_long_goes_on_below() {
+        assert_eq!(hung("ab  c dd\nee\n", Some(6)), "ab  c\n    dd\nee\n");
+        assert_eq!(hung("abcdefgh ij\n", Some(6)), "abcdef\n    gh\n    ij\n");
+        assert_eq!(hung("ab  c dd\n", None), "ab  c dd\n");
     }
 
     #[test]
-    fn amounts_have_three_digits_and_times_one_unit() {
-        let amounts = [0.0, 999.4, 1200.0, 34_500_000.0, 123_456_789.0, 12e9].map(amount);
-        assert_eq!(amounts, ["0", "999", "1.20k", "34.5M", "123M", "12.0G"]);
-        assert_eq!([0, 59, 60, 7199, 7200, 200_000].map(span), ["0s", "59s", "1m", "1h", "2h", "2d"]);
+    fn columns_without_room_are_left_out_or_go_below() {
+        let columns = [
+            ("name", Column::Short, ""),
+            ("peer", Column::Long, ""),
+            ("age", Column::Least(2), ""),
+            ("none", Column::Least(1), ""),
+            ("bytes", Column::Least(1), ""),
+        ];
+        let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+        let table = Table {
+            columns: columns.to_vec(),
+            rows: vec![row(["a", "somebody", "9s", "", "7"]), row(["b", "", "", "", "8"])],
+        };
+        let whole = "name  peer      age  bytes\na     somebody  9s   7\nb                    8\n";
+        assert_eq!((table.text(None), table.text(Some(26))), (whole.to_owned(), whole.to_owned()));
+        assert_eq!(
+            table.text(Some(24)),
+            "name  peer      bytes\na     somebody  7\nb               8\n  no room for: age\n  (--wide has all\n  columns)\n"
+        );
+        assert_eq!(
+            table.text(Some(20)),
+            "name  peer\na     somebody\nb\n  no room for: age,\n  bytes (--wide has\n  all columns)\n"
+        );
+        assert_eq!(
+            table.text(Some(12)),
+            "name\na\n    peer\n    somebody\nb\n  no room\n  for: age,\n  bytes\n  (--wide\n  has all\n  columns)\n"
+        );
     }
 
     #[test]

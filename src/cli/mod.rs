@@ -23,8 +23,10 @@ mod help;
 mod instance;
 mod layout;
 mod log;
+mod look;
 mod man;
 mod mistakes;
+mod play;
 mod ports;
 mod ps;
 mod run;
@@ -38,9 +40,12 @@ mod table;
 mod top;
 mod topics;
 mod trace;
+mod units;
 mod up;
 mod usb;
+mod verbs;
 mod view;
+mod waiting;
 mod watch;
 
 use std::ffi::OsString;
@@ -53,8 +58,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::text::shell;
 use crate::config::{
-    Config, Cut, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, Source, SwitchSpec,
-    Tap, check_rules, value,
+    Config, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, Source, SwitchSpec, Tap,
+    check_rules, value,
 };
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, DEFAULT_TAP};
@@ -67,6 +72,7 @@ pub use args::{Args, Command, RunArgs, Verbosity};
 pub use ask::Ask;
 use capture::Extcap;
 pub use instance::Instance;
+use play::PlayArgs;
 pub use ports::markdown as port_table;
 pub use screen::{complain, print};
 pub use style::{Label, Style};
@@ -81,6 +87,8 @@ pub enum Job {
     Instance(Box<Instance>),
     /// Run this bench.
     Bench(Box<Up>),
+    /// Play scenarios on a running bridge.
+    Play(PlayArgs),
     /// Ask a running bridge.
     Ask(Ask),
     /// Run the demonstration.
@@ -95,7 +103,7 @@ impl Job {
             Self::Instance(instance) if instance.join.is_some() => sandbox::Runs::Program,
             Self::Instance(instance) => sandbox::Runs::Bridge(&instance.config),
             Self::Bench(up) => sandbox::Runs::Bridge(up.config()),
-            Self::Ask(_) | Self::Demo => sandbox::Runs::Nothing,
+            Self::Ask(_) | Self::Play(_) | Self::Demo => sandbox::Runs::Nothing,
         }
     }
 }
@@ -205,6 +213,7 @@ fn do_job(job: Job, verbosity: Verbosity) -> Result<u8> {
         Job::Run(config, name) => return run::run(&config, name.as_deref(), verbosity.is_quiet()),
         Job::Instance(instance) => return instance::run(*instance),
         Job::Bench(up) => return up::run(&up, verbosity.is_quiet()),
+        Job::Play(args) => return play::run(&args),
         Job::Ask(ask) => ask.perform()?,
         Job::Demo => demo::run()?,
     }
@@ -227,6 +236,11 @@ fn answer(args: &Args) -> Result<Answer> {
         || args.name.is_some()
         || args.metrics.is_some()
         || !args.fates.is_empty();
+    if let Some(command) = args.command.as_ref().filter(|_| !for_a_switch)
+        && let Some(ask) = play::change(command)?
+    {
+        return Ok(Answer::Job(Job::Ask(ask)));
+    }
     let text = match &args.command {
         Some(_) if for_a_switch => {
             return Err(misplaced(args));
@@ -241,46 +255,22 @@ fn answer(args: &Args) -> Result<Answer> {
             let ask = Ask::Status { name: bridge.name(), json: *json, watch: *watch, wide: *wide, all };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
-        Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
-        Some(Command::Set { port, settings, to }) => {
-            return Ok(Answer::Job(Job::Ask(Ask::set(port, settings, to.as_deref())?)));
-        }
         Some(Command::Events(args)) => return Ok(Answer::Job(Job::Ask(Ask::Events(args.clone())))),
         Some(Command::Down { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Down(bridge.name())))),
         Some(Command::Reload { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Reload { name: bridge.name(), json: *json })));
         }
-        Some(Command::Fdb { verb: Some(verb), .. }) => {
-            return Ok(Answer::Job(Job::Ask(Ask::ChangeFdb(verb.clone()))));
-        }
         Some(Command::Fdb { verb: None, bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
-        Some(Command::Cut { words, to }) => {
-            return Ok(Answer::Job(Job::Ask(Ask::Cut { cut: Cut::parse(words)?, to: to.clone() })));
-        }
-        Some(Command::Heal { ports, to }) => {
-            return Ok(Answer::Job(Job::Ask(Ask::Heal { ports: ports.clone(), to: to.clone() })));
-        }
-        Some(Command::Stations { bridge, json }) => {
-            return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
-        }
+        Some(Command::Stations { look }) => return Ok(Answer::Job(Job::Ask(Ask::Stations(look.clone())))),
         Some(Command::Trace { port, frame, file, number, to, json }) => {
             let asked = trace::Asked::new(port, frame, file.as_deref(), number.map(|number| number as usize))?;
             return Ok(Answer::Job(Job::Ask(Ask::Trace(trace::Asked { to: to.clone(), json: *json, ..asked }))));
         }
-        Some(Command::Forward { verb }) => return Ok(gateway_job(gateway::Asked::Forward(verb.clone()))),
-        Some(Command::Dns { verb }) => return Ok(gateway_job(gateway::Asked::Dns(verb.clone()))),
-        Some(Command::Lease { verb }) => return Ok(gateway_job(gateway::Asked::Lease(verb.clone()))),
         Some(Command::Ps { bridge, json, wide }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Ps { name: bridge.name(), json: *json, wide: *wide })));
-        }
-        Some(Command::Start(of)) => return Ok(Answer::Job(Job::Ask(ps::start(of)))),
-        Some(Command::Stop(of)) => return Ok(Answer::Job(Job::Ask(ps::stop(of)))),
-        Some(Command::Restart(of)) => return Ok(Answer::Job(Job::Ask(ps::restart(of)))),
-        Some(Command::Kill { instances, signal, to }) => {
-            return Ok(Answer::Job(Job::Ask(ps::kill(instances, signal, to.as_deref())?)));
         }
         Some(Command::Flows { look }) => return Ok(Answer::Job(Job::Ask(Ask::Flows(look.clone())))),
         Some(Command::Usb { verb, look }) => {
@@ -302,9 +292,17 @@ fn answer(args: &Args) -> Result<Answer> {
             Extcap::Capture(asked) => return Ok(Answer::Job(Job::Ask(Ask::Capture(asked)))),
             Extcap::Lines(lines) => lines.into_bytes(),
         },
-        Some(Command::Wait { condition, state, timeout, to }) => {
-            return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));
+        Some(Command::Wait { words, timeout, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::wait(words, timeout, to.as_deref())?)));
         }
+        Some(Command::Assert { words, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::assert(words, to.as_deref())?)));
+        }
+        Some(Command::Play(args)) => return Ok(Answer::Job(Job::Play(args.clone()))),
+        // They were taken before.
+        Some(Command::Port { .. } | Command::Set { .. } | Command::Cut { .. } | Command::Heal { .. })
+        | Some(Command::Forward { .. } | Command::Dns { .. } | Command::Lease { .. } | Command::Fdb { .. })
+        | Some(Command::Start(_) | Command::Stop(_) | Command::Restart(_) | Command::Kill { .. }) => Vec::new(),
         Some(Command::Ports { kind }) => {
             let stream = io::stdout();
             ports::page(kind.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
@@ -318,10 +316,6 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
     };
     Ok(Answer::Text(text))
-}
-
-fn gateway_job(asked: gateway::Asked) -> Answer {
-    Answer::Job(Job::Ask(Ask::Gateway(asked)))
 }
 
 /// Options of a switch are before a command.
@@ -483,6 +477,10 @@ fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<Str
     program.build();
     match (&topic, word.and_then(|word| program.find_subcommand_mut(word))) {
         (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
+        (Ok(topic), Some(command)) => {
+            let name = command.get_name();
+            Ok(format!("{topic}\n`zbridge {name} --help` has the options of the command, and what its columns are.\n"))
+        }
         _ => topic,
     }
 }

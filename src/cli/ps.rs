@@ -1,23 +1,37 @@
 //! The programs of a running bench: `ps` shows them, `start`, `stop`, `restart` and `kill` command them.
 
-use super::args::Programs;
 use super::ask::{self, Ask, lines};
-use super::layout::{Column, Table};
-use super::print;
+use super::layout::{Column, Head, Table};
 use super::style::width_of;
+use super::units::span;
+use super::{complete, print};
 use crate::config::value;
 use crate::control::{Command, InstanceInfo};
 use crate::error::{Error, Result};
+use clap_complete::ArgValueCandidates;
 
-const COLUMNS: [(&str, Column); 8] = [
-    ("name", Column::Short),
-    ("state", Column::Short),
-    ("ready", Column::Least(2)),
-    ("pid", Column::Least(1)),
-    ("uptime", Column::Short),
-    ("restarts", Column::Least(3)),
-    ("ended with", Column::Short),
-    ("last line", Column::Long),
+/// Programs of a running bench.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct Programs {
+    /// The programs, by name
+    #[arg(required = true, value_name = "NAME", value_delimiter = ',',
+          add = ArgValueCandidates::new(complete::programs))]
+    pub instances: Vec<String>,
+    /// The bridge (default: the one called default, or the only one)
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+    pub to: Option<String>,
+}
+
+/// The columns, with what each means.
+pub const COLUMNS: [Head; 8] = [
+    ("name", Column::Short, "the program's name in the file"),
+    ("state", Column::Short, "waits, starts, ready, stops, stopped or ended"),
+    ("ready", Column::Least(2), "whether it has shown that it is, as `ready` says it"),
+    ("pid", Column::Least(1), "its process"),
+    ("uptime", Column::Short, "how long that runs"),
+    ("restarts", Column::Least(3), "how often it was started again"),
+    ("ended with", Column::Short, "how it ended the last time"),
+    ("last line", Column::Long, "the last line that it has written"),
 ];
 
 /// Characters that are shown of a last line where the output is no terminal.
@@ -41,7 +55,7 @@ fn table(programs: &[InstanceInfo], width: Option<usize>) -> String {
         return "no program runs beside this bridge\n".to_owned();
     }
     let rows = programs.iter().map(row).collect();
-    Table { columns: &COLUMNS, rows }.text(width)
+    Table { columns: COLUMNS.to_vec(), rows }.text(width)
 }
 
 fn row(program: &InstanceInfo) -> Vec<String> {
@@ -51,7 +65,7 @@ fn row(program: &InstanceInfo) -> Vec<String> {
         program.state.clone(),
         if program.ready { "yes" } else { "no" }.to_owned(),
         program.pid.map(|pid| pid.to_string()).unwrap_or_default(),
-        program.uptime.map(lasted).unwrap_or_default(),
+        program.uptime.map(span).unwrap_or_default(),
         program.restarts.to_string(),
         program.end.clone().unwrap_or_default(),
         last.unwrap_or_default(),
@@ -63,17 +77,6 @@ fn shortened(line: &str) -> String {
     match line.char_indices().nth(LINE) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or(line)),
         None => line.to_owned(),
-    }
-}
-
-/// Seconds as a person reads them: `47s`, `12m05s`, `3h20m`, `4d02h`.
-fn lasted(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
-        (0, ..) => format!("{hours}h{:02}m", minutes % 60),
-        _ => format!("{days}d{:02}h", hours % 24),
     }
 }
 
@@ -130,21 +133,15 @@ mod tests {
         assert_eq!(
             whole,
             "name    state    ready  pid   uptime  restarts  ended with          last line\n\
-             zephyr  ready    yes    4242  1h00m   2                             *** Booting Zephyr OS build v4.3.0 ***\n\
+             zephyr  ready    yes    4242  1h      2                             *** Booting Zephyr OS build v4.3.0 ***\n\
              sim2    stopped  no                   0         signal 9 (SIGKILL)\n"
         );
         for width in [60, 80, 100] {
             let narrow = table(&programs, Some(width));
             assert!(narrow.lines().all(|line| line.chars().count() <= width), "{narrow}");
-            assert!(narrow.contains("zephyr") && narrow.contains("1h00m"), "{narrow}");
+            assert!(narrow.contains("zephyr") && narrow.contains("1h"), "{narrow}");
         }
         assert_eq!(table(&[], Some(80)), "no program runs beside this bridge\n");
-    }
-
-    #[test]
-    fn times_are_short() {
-        let shown = [0, 59, 60, 725, 12_000, 352_800].map(lasted);
-        assert_eq!(shown, ["0s", "59s", "1m00s", "12m05s", "3h20m", "4d02h"]);
     }
 
     #[test]

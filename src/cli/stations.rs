@@ -4,8 +4,17 @@
 //! What is put together here comes from three answers of the bridge: its forwarding databases, what stations have told of
 //! themselves, and the leases of its ports. An address that two stations have is marked.
 
-use crate::config::text::columns;
+use super::args::Look;
+use super::ask::{connect, lines};
+use super::follow::Followed;
+use super::layout::{Column, Head, Table};
+use super::print;
+use super::style::width_of;
+use super::units::ago;
+use crate::config::DEFAULT_SWITCH;
 use crate::control::{FdbInfo, StationsInfo, StatusInfo};
+use crate::engine::control::Client;
+use crate::error::Result;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +34,9 @@ pub struct Station {
     /// Two stations have its MAC address: it is heard on two ports by turns.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub flapping: bool,
+    /// Those ports.
+    #[serde(skip)]
+    pub flap_ports: String,
 }
 
 /// An IP address of a station.
@@ -50,7 +62,8 @@ pub fn stations(fdb: Vec<FdbInfo>, told: &StationsInfo, status: &StatusInfo) -> 
     let mut all: BTreeMap<(String, String), Station> = BTreeMap::new();
     for entry in fdb {
         let FdbInfo { switch, mac, port, age } = entry;
-        let station = Station { switch, mac, port, age, addresses: Vec::new(), flapping: false };
+        let station =
+            Station { switch, mac, port, age, addresses: Vec::new(), flapping: false, flap_ports: String::new() };
         all.insert((station.switch.clone(), station.mac.clone()), station);
     }
     for known in &told.addresses {
@@ -64,6 +77,7 @@ pub fn stations(fdb: Vec<FdbInfo>, told: &StationsInfo, status: &StatusInfo) -> 
             age: Some(known.age),
             addresses: Vec::new(),
             flapping: false,
+            flap_ports: String::new(),
         });
         let shared = known.other.is_some();
         station.addresses.push(Address { addr: addr.clone(), name, shared });
@@ -77,44 +91,88 @@ pub fn stations(fdb: Vec<FdbInfo>, told: &StationsInfo, status: &StatusInfo) -> 
         .flat_map(|(switch, macs)| macs.iter().map(move |mac| (switch.as_str(), mac.as_str())))
         .collect();
     let mut all: Vec<Station> = all.into_values().collect();
-    all.iter_mut().for_each(|it| it.flapping = flapping.contains(&(it.switch.as_str(), it.mac.as_str())));
+    for station in &mut all {
+        station.flapping = flapping.contains(&(station.switch.as_str(), station.mac.as_str()));
+        station.flap_ports = told.flap_ports(&station.switch, &station.mac);
+    }
     all
 }
 
-/// A table with a line for each station, and one more for each further address of it. The switch is shown where there are
-/// several.
-pub fn table(stations: &[Station]) -> String {
+/// The columns, with what each means.
+pub const COLUMNS: [Head; 6] = [
+    ("mac", Column::Short, "the address that it sends from"),
+    ("address", Column::Short, "the IP addresses that it says it has, one a line"),
+    ("name", Column::Long, "the name under which a gateway has leased it the address"),
+    ("port", Column::Short, "the port that it is behind, with its switch where there are several"),
+    ("heard", Column::Short, "when it sent something last; static: its place was given"),
+    ("note", Column::Long, "MAC twice, IP twice: another station has the same"),
+];
+
+/// The list, as it is followed.
+const STATIONS: Followed<Station> = Followed {
+    ask,
+    key: |station| format!("{} {}", station.switch, station.mac),
+    state: |station| format!("{} {:?} {}", station.port, station.addresses, station.flapping),
+    table: |stations| table(stations, stations.iter().any(|station| station.switch != DEFAULT_SWITCH)),
+};
+
+/// Shows them.
+///
+/// # Errors
+/// No bridge runs (class no-daemon), or it does not answer.
+pub fn perform(look: &Look) -> Result<()> {
+    let mut client = connect(look.bridge.name().as_deref())?;
+    let all = ask(&mut client)?;
+    let width = width_of(std::io::stdout()).filter(|_| !look.wide);
+    print(if look.json { lines(&all) } else { text(&all, width).into_bytes() })?;
+    if look.watch { STATIONS.run(&mut client, all, look.json, width) } else { Ok(()) }
+}
+
+/// All stations of a bridge.
+fn ask(client: &mut Client) -> Result<Vec<Station>> {
+    let (fdb, told) = (client.fdb(None)?, client.stations()?);
+    Ok(stations(fdb, &told, &client.status()?))
+}
+
+/// A line for each station, and one more for each further address of it.
+fn text(stations: &[Station], width: Option<usize>) -> String {
+    if stations.is_empty() {
+        return "no stations: nobody has sent anything yet\n".to_owned();
+    }
     let switches: BTreeSet<&str> = stations.iter().map(|station| station.switch.as_str()).collect();
-    let mut rows = vec![["mac", "address", "name", "port", "heard", ""].map(str::to_owned)];
-    for station in stations {
-        let heard = station.age.map_or_else(|| "static".to_owned(), |age| format!("{age} s ago"));
-        let port = match switches.len() {
-            0 | 1 => station.port.clone(),
-            _ => format!("{}:{}", station.switch, station.port),
-        };
-        let mut notes = Vec::new();
-        if station.flapping {
-            notes.push("MAC twice");
+    table(&stations.iter().collect::<Vec<_>>(), switches.len() > 1).text(width)
+}
+
+fn table(stations: &[&Station], with_switch: bool) -> Table {
+    let rows = stations.iter().flat_map(|station| rows(station, with_switch)).collect();
+    Table { columns: COLUMNS.to_vec(), rows }
+}
+
+/// The lines of a station.
+fn rows(station: &Station, with_switch: bool) -> Vec<Vec<String>> {
+    let heard = station.age.map_or_else(|| "static".to_owned(), ago);
+    let port = if with_switch { format!("{}:{}", station.switch, station.port) } else { station.port.clone() };
+    let mut notes = Vec::new();
+    if station.flapping {
+        let on = if station.flap_ports.is_empty() { String::new() } else { format!(" ({})", station.flap_ports) };
+        notes.push(format!("MAC twice{on}"));
+    }
+    let mut cells = [station.mac.clone(), String::new(), String::new(), port, heard, String::new()];
+    let (mut addresses, mut rows) = (station.addresses.iter(), Vec::new());
+    loop {
+        if let Some(address) = addresses.next() {
+            cells[1].clone_from(&address.addr);
+            cells[2] = address.name.clone().unwrap_or_default();
+            if address.shared {
+                notes.push("IP twice".to_owned());
+            }
         }
-        let mut cells = [station.mac.clone(), String::new(), String::new(), port, heard, String::new()];
-        let mut addresses = station.addresses.iter();
-        loop {
-            let address = addresses.next();
-            if let Some(address) = address {
-                cells[1].clone_from(&address.addr);
-                cells[2] = address.name.clone().unwrap_or_default();
-                if address.shared {
-                    notes.push("IP twice");
-                }
-            }
-            cells[5] = std::mem::take(&mut notes).join(", ");
-            rows.push(std::mem::take(&mut cells));
-            if addresses.len() == 0 {
-                break;
-            }
+        cells[5] = std::mem::take(&mut notes).join(", ");
+        rows.push(std::mem::take(&mut cells).to_vec());
+        if addresses.len() == 0 {
+            return rows;
         }
     }
-    columns("", &rows)
 }
 
 #[cfg(test)]
@@ -144,17 +202,18 @@ mod tests {
                 known("192.0.2.3", "02:00:00:00:00:03", false),
             ],
             flapping: BTreeMap::from([("default".to_owned(), vec!["02:00:00:00:00:02".to_owned()])]),
+            flaps: Vec::new(),
         };
         let fdb = vec![entry("02:00:00:00:00:01", Some(4)), entry("02:00:00:00:00:02", None)];
         let all = stations(fdb, &told, &bridge(vec![gateway]));
         let wanted = "\
-mac                address    name  port  heard
-02:00:00:00:00:01  192.0.2.9  node  a     4 s ago
-                   fe80::1                         IP twice
-02:00:00:00:00:02  fe80::1          a     static   MAC twice, IP twice
-02:00:00:00:00:03  192.0.2.3        b     7 s ago
+mac                address    name  port  heard   note
+02:00:00:00:00:01  192.0.2.9  node  a     4s ago
+                   fe80::1                        IP twice
+02:00:00:00:00:02  fe80::1          a     static  MAC twice, IP twice
+02:00:00:00:00:03  192.0.2.3        b     7s ago
 ";
-        assert_eq!(table(&all), wanted);
+        assert_eq!(text(&all, Some(80)), wanted);
         let json = serde_json::to_string(&all[1]).unwrap();
         assert_eq!(
             json,

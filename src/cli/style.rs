@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 use std::io::IsTerminal;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::visible::visible_lines;
 use clap::builder::styling::{AnsiColor, Style as Ansi};
+use rustix::fs::{FileType, fstat};
 use rustix::termios::tcgetwinsize;
 
 /// A narrower terminal is taken to be this wide.
@@ -18,11 +19,16 @@ const WIDEST_PAGE: usize = 100;
 const USUAL_PAGE: usize = 80;
 
 /// How many characters a line of `stream` has room for, where it is a terminal that tells. Where it is none, COLUMNS of the
-/// environment says it, if it is set: watch(1) and others tell so how wide they are.
+/// environment says it, if it is set: watch(1) and others tell so how wide they are. What goes into a pipe is shown by another
+/// program (`| head`), at the terminal that standard error leads to.
 pub fn width_of(stream: impl AsFd) -> Option<usize> {
-    let terminal = tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|&width| width > 0);
+    let wide = |stream: BorrowedFd<'_>| {
+        tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|&width| width > 0)
+    };
     let told = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|&width| width > 0);
-    Some(terminal.or_else(told)?.max(NARROWEST))
+    let is_pipe = || fstat(&stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+    let beside = || is_pipe().then(|| wide(rustix::stdio::stderr())).flatten();
+    Some(wide(stream.as_fd()).or_else(told).or_else(beside)?.max(NARROWEST))
 }
 
 /// How wide a page is on a stream of this width.

@@ -4,20 +4,50 @@
 //! Where a line has no room for all of a port, everything that has no fixed length goes below it ([`layout`]): its peer,
 //! the addresses that are heard on it, why frames were dropped.
 
-use super::layout::{self, Row, amount, fits, shortened, span};
+use super::layout::{self, Row, fits, shortened};
+use super::units::{amount, span};
 use crate::config::text::columns;
 use crate::control::{LeaseInfo, PortInfo, RatesInfo, SwitchInfo};
+use crate::service::report::LOST;
 use crate::visible::visible;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Rates are bits and frames a second, in (rx) and out (tx).
-const HEAD: [&str; 14] = [
-    "port", "kind", "state", "rx", "tx", "rx b/s", "tx b/s", "rx f/s", "tx f/s", "queued", "dropped", "heard",
-    "address", "peer",
+/// The columns, with what each means.
+pub const COLUMNS: [(&str, &str); 14] = [
+    ("port", "its name; inst1#1 is a client of the listener inst1, which counts what all of them do"),
+    ("kind", "what it is: `zbridge ports` has every kind"),
+    (
+        "state",
+        "up, or why not: listening, connecting, waiting, down; stalled: its peer does not read, and its queue is full",
+    ),
+    ("rx", "frames that it received, so that came into the switch by it"),
+    ("tx", "frames that left by it"),
+    ("rx bit/s", "bits a second that it received, the mean since the last look; at the first look, since it came"),
+    ("tx bit/s", "bits a second that left by it"),
+    ("rx f/s", "frames a second that it received"),
+    ("tx f/s", "frames a second that left by it"),
+    ("queued", "frames that wait for it"),
+    ("dropped", "frames that ended here, by reason; service: behind the port. `zbridge drops` says what to do"),
+    ("heard", "the MAC address behind it; +N: and so many more"),
+    ("address", "the IP address behind it; `zbridge stations` has all"),
+    ("peer", "who is at the other end, or why nobody is; whose frames it mirrors; its impairments"),
 ];
 
+/// Their heads.
+const HEAD: [&str; COLUMNS.len()] = {
+    let (mut heads, mut at) = ([""; COLUMNS.len()], 0);
+    while at < heads.len() {
+        heads[at] = COLUMNS[at].0;
+        at += 1;
+    }
+    heads
+};
+
 /// The head where lines are narrow: what has a length that is known, more or less.
-const NARROW: [&str; 9] = ["port", "kind", "state", "rx", "tx", "rx b/s", "tx b/s", "queued", "dropped"];
+const NARROW: [&str; 9] = ["port", "kind", "state", "rx", "tx", "rx bit/s", "tx bit/s", "queued", "dropped"];
+
+/// What stands before the reasons of a service.
+pub const OF_SERVICE: &str = "service ";
 
 /// Rates over a longer time than this say so: they are no news.
 const FRESH: u64 = 60;
@@ -25,6 +55,9 @@ const FRESH: u64 = 60;
 /// One line for each port, below the name of its switch if there are several, and the lines to paste. `all`: also those of
 /// ports that have a peer.
 pub fn status(switches: &[SwitchInfo], width: Option<usize>, all: bool) -> String {
+    let mut switches = switches.to_vec();
+    switches.iter_mut().for_each(mark_gone);
+    let switches = switches.as_slice();
     let one = |switch: &SwitchInfo| {
         let table = if switch.ports.is_empty() { "no ports\n".to_owned() } else { laid_out(&switch.ports, width) };
         trouble(switch) + &table + &replay(switch) + &old_rates(&switch.ports) + &leases(switch)
@@ -55,9 +88,35 @@ pub fn attachments<'a>(ports: impl Iterator<Item = &'a PortInfo>, width: Option<
         return String::new();
     }
     let beside = columns("  ", &lines);
-    let below = |[name, who, line]: &[String; 3]| format!("  {}  {who}\n    {line}\n", visible(name));
+    let below = |[name, who, line]: &[String; 3]| {
+        let line = width.map_or_else(|| format!("    {line}\n"), |width| continued(line, width));
+        format!("  {}  {who}\n{line}", visible(name))
+    };
     let text = if fits(&beside, width) { beside } else { lines.iter().map(below).collect() };
     format!("to attach\n{text}")
+}
+
+/// A line to paste in several, which a shell takes for one: it is broken at blanks outside quotes.
+fn continued(line: &str, width: usize) -> String {
+    const LEAD: &str = "    ";
+    const GOES_ON: &str = " \\";
+    let room = width.saturating_sub(LEAD.len() + GOES_ON.len());
+    let (mut lines, mut current, mut quoted) = (Vec::new(), String::new(), None);
+    for word in line.split(' ') {
+        let within = quoted.is_some();
+        for sign in word.chars().filter(|sign| ['\'', '"'].contains(sign)) {
+            quoted = if quoted == Some(sign) { None } else { quoted.or(Some(sign)) };
+        }
+        let is_long = current.chars().count() + 1 + word.chars().count() > room;
+        if !current.is_empty() && is_long && !within {
+            lines.push(std::mem::take(&mut current));
+        } else if !current.is_empty() {
+            current.push(' ');
+        }
+        current.push_str(word);
+    }
+    lines.push(current);
+    format!("{LEAD}{}\n", lines.join(&format!("{GOES_ON}\n{LEAD}")))
 }
 
 /// Why a switch passes no frames, if it does not.
@@ -107,7 +166,7 @@ fn leases(switch: &SwitchInfo) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let row = |port: &PortInfo, lease: &LeaseInfo| {
         let name = lease.name.clone().unwrap_or_else(|| "-".to_owned());
-        let left = format!("{} s left", lease.until.saturating_sub(now));
+        let left = format!("{} left", span(lease.until.saturating_sub(now)));
         [port.name.clone(), lease.addr.clone(), lease.mac.clone(), name, left]
     };
     let rows = switch.ports.iter().flat_map(|port| port.leases.iter().map(move |lease| row(port, lease)));
@@ -142,12 +201,31 @@ pub fn peer(port: &PortInfo) -> &str {
 
 /// The peer, of whom the port gets copies, and what bad lines do to its frames.
 fn peer_and_settings(port: &PortInfo) -> String {
+    // A target has its settings as they were at first: what they are now stands behind it.
+    let said = |word: &&str| ["mirror=", "tx.", "rx."].iter().any(|lead| word.starts_with(lead));
+    let peer: Vec<&str> = peer(port).split(',').filter(|word| !said(word)).collect();
+    std::iter::once(peer.join(",")).chain(settings(port)).collect::<Vec<_>>().join("; ")
+}
+
+/// Says of ports that are mirrored and are there no more that they are gone.
+pub fn mark_gone(switch: &mut SwitchInfo) {
+    let names: Vec<String> = switch.ports.iter().map(|port| port.name.clone()).collect();
+    for mirrored in switch.ports.iter_mut().flat_map(|port| &mut port.mirrors) {
+        let name = mirrored.rsplit_once(':').map_or(mirrored.as_str(), |(name, _)| name);
+        if !names.iter().any(|known| known == name || known == mirrored) {
+            mirrored.push_str(" (gone)");
+        }
+    }
+}
+
+/// Of whom the port gets copies, and what bad lines do to its frames.
+pub fn settings(port: &PortInfo) -> impl Iterator<Item = String> {
     let held = port.held_in + port.held_out;
     let held = (held > 0).then(|| format!("{held} held"));
     let bent: Vec<&str> = port.impairments.iter().chain(&held).map(String::as_str).collect();
     let mirrors = (!port.mirrors.is_empty()).then(|| format!("mirrors {}", port.mirrors.join(", ")));
     let bent = (!bent.is_empty()).then(|| bent.join(", "));
-    [Some(peer(port).to_owned()), parted(port), mirrors, bent].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    [parted(port), mirrors, bent].into_iter().flatten()
 }
 
 /// Whether a port was set down, and from whom it is cut.
@@ -158,9 +236,45 @@ pub fn parted(port: &PortInfo) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// Frames that were dropped, for whatever reason.
+/// `6 ports`, or with clients of listeners `6 ports, 3 clients`.
+pub fn counted<'a>(ports: impl Iterator<Item = &'a PortInfo>) -> String {
+    let (mut own, mut clients) = (0_usize, 0_usize);
+    ports.for_each(|port| *(if port.listener.is_some() { &mut clients } else { &mut own }) += 1);
+    how_many(own, clients)
+}
+
+/// The same of numbers.
+pub fn how_many(ports: usize, clients: usize) -> String {
+    let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+    match clients {
+        0 => count(ports, "port"),
+        clients => format!("{}, {}", count(ports, "port"), count(clients, "client")),
+    }
+}
+
+/// The ports of a switch, where a listener and its only client are one: the listener has the client's numbers, and the
+/// client's peer is what one wants to know.
+pub fn merged(ports: &[PortInfo]) -> Vec<PortInfo> {
+    let clients = |name: &String| ports.iter().filter(|it| it.listener.as_ref() == Some(name)).count();
+    let is_only = |port: &PortInfo| port.listener.as_ref().is_some_and(|name| clients(name) == 1);
+    let one = |port: &PortInfo| {
+        let mut port = port.clone();
+        if let Some(client) = ports.iter().find(|it| it.listener.as_ref() == Some(&port.name) && is_only(it)) {
+            port.peer.clone_from(&client.peer);
+        }
+        port
+    };
+    ports.iter().filter(|port| !is_only(port)).map(one).collect()
+}
+
+/// Frames that were dropped, for whatever reason, also by the service behind the port.
 pub fn dropped(port: &PortInfo) -> u64 {
-    port.drops.values().sum()
+    port.drops.values().chain(lost(port).map(|(_, frames)| frames)).sum()
+}
+
+/// What the service of a port has lost, by its own reasons.
+pub fn lost(port: &PortInfo) -> impl Iterator<Item = (&String, &u64)> {
+    port.figures.get(LOST).into_iter().flatten().filter(|(_, frames)| **frames > 0)
 }
 
 /// `0`, or the sum and what it is made of: `5 (stalled 3, oversize 2)`.
@@ -171,8 +285,9 @@ pub fn dropped_and_why(port: &PortInfo) -> String {
 
 /// Why frames were dropped, and how many each time.
 pub fn reasons(port: &PortInfo) -> String {
-    let reasons: Vec<String> = port.drops.iter().map(|(reason, frames)| format!("{reason} {frames}")).collect();
-    reasons.join(", ")
+    let own = port.drops.iter().map(|(reason, frames)| format!("{reason} {frames}"));
+    let service = lost(port).map(|(reason, frames)| format!("{OF_SERVICE}{reason} {frames}"));
+    own.chain(service).collect::<Vec<_>>().join(", ")
 }
 
 /// A rate, or `-` where there is none yet.
@@ -285,13 +400,13 @@ pub mod tests {
         let text = status(&bridge(ports.clone()).switches, None, false);
         assert_eq!(
             text,
-            "port  kind  state      rx  tx  rx b/s  tx b/s  rx f/s  tx f/s  queued  dropped        heard                 \
+            "port  kind  state      rx  tx  rx bit/s  tx bit/s  rx f/s  tx f/s  queued  dropped        heard                 \
              address       peer\n\
-             a     unix  listening  0   0   -       -       -       -       0       0              -                     \
+             a     unix  listening  0   0   -         -         -       -       0       0              -                     \
              -             /tmp/a\n\
-             a#1   unix  up         20  0   96.0k   0       200     0       0       2 (stalled 2)  02:00:5e:00:53:01 +1  \
+             a#1   unix  up         20  0   96.0k     0         200     0       0       2 (stalled 2)  02:00:5e:00:53:01 +1  \
              192.0.2.1 +1  pid 21605 (qemu-system-x86)\n\
-             b     unix  listening  0   0   -       -       -       -       0       0              -                     \
+             b     unix  listening  0   0   -         -         -       -       0       0              -                     \
              -             /tmp/b\n\
                \x20 rates: the mean of 2m, since the last look\n\
              to attach\n  b  QEMU:  -netdev b\n"
@@ -302,14 +417,33 @@ pub mod tests {
     }
 
     #[test]
+    fn mirrors_are_said_once_and_whether_they_are_gone() {
+        let mirrors = vec!["a:rx".to_owned(), "b".to_owned()];
+        let monitor = PortInfo { target: "/tmp/m,mirror=a:rx,mtu=1500".into(), mirrors, ..port("m", "listening", 0) };
+        let mut switch = bridge(vec![port("a", "up", 0), monitor]).switches.remove(0);
+        mark_gone(&mut switch);
+        assert_eq!(peer_and_settings(&switch.ports[1]), "/tmp/m,mtu=1500; mirrors a:rx, b (gone)");
+    }
+
+    #[test]
+    fn what_a_service_loses_is_lost_too() {
+        let each = std::collections::BTreeMap::from([("malformed".to_owned(), 12_000), ("foreign".to_owned(), 0)]);
+        let gateway = PortInfo { figures: [(LOST.to_owned(), each)].into(), ..port("nat", "up", 10) };
+        assert_eq!(dropped_and_why(&gateway), "12001 (stalled 1, service malformed 12000)");
+    }
+
+    #[test]
     fn lines_to_paste_stay_whole() {
-        let line = format!("-netdev {}", "x".repeat(90));
-        let attach = Some(AttachInfo { who: "QEMU".into(), line: line.clone() });
+        let line = format!("-netdev {} -nic", "x".repeat(90));
+        let attach = Some(AttachInfo { who: "QEMU".into(), line });
         let ports = [PortInfo { attach, ..listener("a") }, listener("b")];
+        let line = format!("-netdev \\\n    {} \\\n    -nic", "x".repeat(90));
         let below = format!("to attach\n  a  QEMU:\n    {line}\n  b  QEMU:\n    -netdev b\n");
         assert_eq!(attachments(ports.iter(), Some(80)), below);
         assert_eq!(attachments(ports.iter(), None).lines().count(), 3);
         assert_eq!(attachments(ports.iter().skip(1), Some(80)), "to attach\n  b  QEMU:  -netdev b\n");
+        let quoted = format!("-netdev 'a {}' b", "c ".repeat(40));
+        assert_eq!(continued(&quoted, 60).lines().count(), 2, "a shell takes a backslash in quotes for one");
     }
 
     #[test]
@@ -321,11 +455,11 @@ pub mod tests {
         assert_eq!(
             text,
             format!(
-                "port  kind  state      rx  tx  rx b/s  tx b/s  queued  dropped\n\
-                 a     unix  listening  0   0   -       -       0       0\n    /tmp/a\n\
-                 a#1   unix  up         20  0   96.0k   0       0       2\n    \
+                "port  kind  state      rx  tx  rx bit/s  tx bit/s  queued  dropped\n\
+                 a     unix  listening  0   0   -         -         0       0\n    /tmp/a\n\
+                 a#1   unix  up         20  0   96.0k     0         0       2\n    \
                  pid 21605 (qemu-system-x86); heard 02:00:5e:00:53:01; address 192.0.2.1 +1;\n    dropped stalled 2\n\
-                 {long}\n      unix  listening  0   0   -       -       0       0\n    /tmp/{long}\n  \
+                 {long}\n      unix  listening  0   0   -         -         0       0\n    /tmp/{long}\n  \
                  rates: the mean of 2m, since the last look\n"
             )
         );

@@ -2,6 +2,7 @@
 //! instance, and what happens to them to standard error.
 
 use super::fates::FatesArgs;
+use super::play::{self, OnBench};
 use super::sandbox::SandboxArgs;
 use super::style::{Label, Style, width_of};
 use super::{complain, complete, print, screen, show, stop};
@@ -10,10 +11,11 @@ use crate::config::value;
 use crate::config::{Config, InstanceSpec, MetricsAt};
 use crate::error::{Class, Error, Result};
 use crate::launch::NotStarted;
-use crate::programs::{self, Bench, Console, Network, Outcome, OwnBridge, Screen, Wishes};
+use crate::programs::{self, Bench, Console, Network, Outcome, OwnBridge, Play, Screen, Wishes};
+use crate::scenario::Scenario;
 use clap_complete::ArgValueCandidates;
 use rustix::process::geteuid;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,14 @@ pub struct UpArgs {
     /// End everything after so long, with status 6
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub timeout: Option<Duration>,
+
+    /// Play the scenarios of the file, and end then, with status 6 if something is not as expected
+    #[arg(long)]
+    pub play: bool,
+
+    /// The same, with a report for Jenkins, GitLab and the like, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 
     /// The bench's name, for `zbridge status NAME` and its logs [default: its file's without .toml, its folder's for
     /// bench.toml; NAME-2 … if that runs]
@@ -72,6 +82,9 @@ pub struct Up {
     logs: Option<PathBuf>,
     name: Option<String>,
     join: Option<String>,
+    /// What is played on it.
+    scenarios: Option<Vec<Scenario>>,
+    junit: Option<PathBuf>,
     /// What the bench is called where it is given no name.
     bench: String,
 }
@@ -101,11 +114,22 @@ impl Up {
         let exit_with = exit_with.transpose()?;
         let (logs, name, join) = (args.logs.clone(), args.name.clone(), args.join.clone());
         let bench = value::name_from(&programs::name_of(&args.file));
-        Ok(Self { exit_with, timeout: args.timeout, logs, name, join, bench, config })
+        let junit = args.junit.clone();
+        let scenarios = if args.play || junit.is_some() { Some(Self::scenarios(&config, &args.file)?) } else { None };
+        Ok(Self { exit_with, timeout: args.timeout, logs, name, join, scenarios, junit, bench, config })
     }
 }
 
 impl Up {
+    /// The scenarios of a file, of which there has to be one.
+    fn scenarios(config: &Config, file: &Path) -> Result<Vec<Scenario>> {
+        if config.scenarios.is_empty() {
+            let error = Error::usage("there is no scenario to play").at(file.display());
+            return Err(error.hint("write [[scenario]]; zbridge help scenario"));
+        }
+        play::understood(config).map_err(|errors| super::but_the_last(errors, file))
+    }
+
     /// Its ports, switches and instances.
     pub(super) fn config(&self) -> &Config {
         &self.config
@@ -132,25 +156,47 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     }
     let instances = &up.config.instances;
     log::info!("{} to start; logs in {}", counted(instances.len()), logs.display());
+    if up.scenarios.is_none() {
+        play::tell_of_unplayed(up.config.scenarios.len());
+    }
     let screen = Arc::new(Terminal::new(instances));
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
-    let bench = Bench { config: &up.config, wishes, console: Console::Lines { logs, stop } };
     let mut network = Network::Own(own);
+    let played = up.scenarios.clone().map(|scenarios| OnBench::begin(network.name(), scenarios, up.junit.as_deref()));
+    let played = played.transpose()?;
+    let play = played.as_ref().map(|played| Play { done: played.done.clone(), ends: played.ends.clone() });
+    let bench = Bench { config: &up.config, wishes, console: Console::Lines { logs, stop }, play };
     let outcome = programs::run(bench, &mut network, screen);
     // From here on nobody is waited for but zbridge itself.
     stop::leave_within(stop::ORDERLY, outcome.as_ref().map_or(Class::Fault.code(), |outcome| status(outcome, true)));
+    // What is played asks the bridge as long as it is there.
+    let trouble = outcome.as_ref().map_or_else(|error| Some(error.clone()), trouble);
+    let verdict = played.map(|played| played.finish(trouble.as_ref().map(Error::what)));
     let (last, failure) = network.leave();
     let outcome = outcome?;
     if !quiet {
         print(show::counters(&last, width_of(std::io::stdout())))?;
     }
-    Ok(status(&outcome, failure.is_some()))
+    match verdict {
+        // Whoever interrupts it knows why.
+        Some(Err(_)) if outcome == Outcome::Stopped => Ok(Class::Interrupted.code()),
+        Some(Err(error)) => Err(error),
+        Some(Ok(())) | None => Ok(status(&outcome, failure.is_some())),
+    }
+}
+
+/// Why a bench has failed.
+fn trouble(outcome: &Outcome) -> Option<Error> {
+    match outcome {
+        Outcome::Failed(error) | Outcome::NotStarted(NotStarted { error, .. }) => Some(error.clone()),
+        Outcome::Ended | Outcome::Stopped | Outcome::Status(_) => None,
+    }
 }
 
 /// The exit status of a bench. That a part of zbridge has failed is told where nothing else is.
 fn status(outcome: &Outcome, failed: bool) -> u8 {
     let status = match outcome {
-        Outcome::Ended => 0,
+        Outcome::Ended | Outcome::Stopped => 0,
         Outcome::Status(end) => end.code(),
         // It was said before the instances were stopped.
         Outcome::Failed(error) | Outcome::NotStarted(NotStarted { error, .. }) => error.class().code(),
@@ -245,6 +291,8 @@ mod tests {
                 file,
                 exit_with,
                 timeout: None,
+                play: false,
+                junit: None,
                 logs: None,
                 name: None,
                 join: None,

@@ -3,28 +3,30 @@
 use super::args::Look;
 use super::ask::{connect, lines};
 use super::follow::Followed;
-use super::layout::{Column, Table, amount, span};
+use super::layout::{Column, Head, Table};
 use super::print;
 use super::style::width_of;
+use super::units::{amount, span};
 use crate::control::{DeviceInfo, UrbInfo};
 use crate::engine::control::Client;
 use crate::error::Result;
 
-const COLUMNS: [(&str, Column); 14] = [
-    ("busid", Column::Short),
-    ("id", Column::Short),
-    ("speed", Column::Short),
-    ("state", Column::Short),
-    ("device", Column::Long),
-    ("importer", Column::Long),
-    ("for", Column::Least(3)),
-    ("urbs", Column::Least(1)),
-    ("flying", Column::Least(4)),
-    ("errors", Column::Least(2)),
-    ("unlinked", Column::Least(5)),
-    ("port", Column::Least(6)),
-    ("import", Column::Long),
-    ("why", Column::Long),
+/// The columns, with what each means.
+pub const COLUMNS: [Head; 14] = [
+    ("busid", Column::Short, "the device's number at its port: what `usbip attach -b` is told"),
+    ("id", Column::Short, "vendor and product"),
+    ("speed", Column::Short, "low, full, high or super"),
+    ("state", Column::Short, "free, in use, or waiting for the server that it is imported from"),
+    ("device", Column::Long, "what it says it is"),
+    ("importer", Column::Long, "who uses it"),
+    ("for", Column::Least(3), "since when"),
+    ("urbs", Column::Least(1), "transfers (USB request blocks) that are done"),
+    ("flying", Column::Least(4), "transfers that the importer waits for"),
+    ("errors", Column::Least(2), "transfers that failed"),
+    ("unlinked", Column::Least(5), "transfers that the importer called back"),
+    ("port", Column::Least(6), "the port that has the device"),
+    ("import", Column::Long, "the server and the device there that it stands for"),
+    ("why", Column::Long, "why it is not there"),
 ];
 
 const DEVICES: Followed<DeviceInfo> = Followed {
@@ -57,8 +59,8 @@ fn text(devices: &[DeviceInfo], width: Option<usize>) -> String {
     table(&devices.iter().collect::<Vec<_>>()).text(width)
 }
 
-fn table(devices: &[&DeviceInfo]) -> Table<'static> {
-    Table { columns: &COLUMNS, rows: devices.iter().map(|device| row(device)).collect() }
+fn table(devices: &[&DeviceInfo]) -> Table {
+    Table { columns: COLUMNS.to_vec(), rows: devices.iter().map(|device| row(device)).collect() }
 }
 
 fn row(device: &DeviceInfo) -> Vec<String> {
@@ -106,6 +108,7 @@ mod tests {
 busid  id         speed  state   device               importer         urbs
 1-1    1209:0001  high   in use  zbridge serial port  192.0.2.9:41234  12.3k
 1-2    1209:0002  super  free    zbridge loopback                      0
+  no room for: for, flying, errors, unlinked, port (--wide has all columns)
 ";
         assert_eq!(text(&some(), Some(80)), wanted);
         let wide = text(&some(), None);
@@ -123,7 +126,7 @@ busid  id         speed  state   device               importer         urbs
         devices.push(serde_json::from_value(away).unwrap());
         let text = text(&devices, Some(80));
         let below = "1-3    -          -      waiting\n    import 192.0.2.77:3240/1-1; why its server does not answer: \
-                     Connection\n    refused (os error 111)\n";
+                     Connection\n    refused (os error 111)\n  no room for: for, urbs, flying, errors, unlinked, port (--wide has all\n  columns)\n";
         assert!(text.ends_with(below), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }

@@ -3,8 +3,9 @@
 //! A port that comes, goes or is in another state is said at once, one that only counts once a second, with the rate since
 //! its last line. The head of the columns comes again from time to time, so that it is on the screen.
 
-use super::layout::{self, Row, amount, fits};
+use super::layout::{self, Row, fits};
 use super::table::{dropped, dropped_and_why, noted, peer, reasons};
+use super::units::amount;
 use crate::config::text::columns;
 use crate::control::{PortInfo, StatusInfo};
 use std::time::{Duration, Instant};
@@ -79,7 +80,9 @@ impl Watch {
             self.departures("", status).iter().map(|line| told_of(&line.port, "gone")).collect();
         for port in ports(status) {
             let known = self.told.iter_mut().find(|told| is_same(&told.port, port));
-            let is_new = known.as_ref().is_none_or(|told| told.port.state != port.state || told.port.peer != port.peer);
+            // A service counts where others have a peer.
+            let is_other = |told: &Told| port.figures.is_empty() && told.port.peer != port.peer;
+            let is_new = known.as_ref().is_none_or(|told| told.port.state != port.state || is_other(told));
             said.extend(is_new.then(|| told_of(port, &port.state)));
             let told = Told { port: port.clone(), at: now };
             match known {

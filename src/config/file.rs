@@ -40,13 +40,14 @@ use super::metrics::MetricsAt;
 use super::order::order;
 use super::plan::Config;
 use super::port::PortSpec;
+use super::scenario::{ScenarioSpec, scenario};
 use super::shell_words::shell_word;
 use super::switch::SwitchSpec;
 use crate::error::{Error, Result};
 use crate::limits::CONFIG_BYTES;
 
 /// The tables of a configuration file.
-const TABLES: [&str; 4] = ["port", "switch", "instance", "metrics"];
+const TABLES: [&str; 5] = ["port", "switch", "instance", "scenario", "metrics"];
 
 type Entry<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
 
@@ -80,6 +81,7 @@ impl Config {
                 "port" => ports(value),
                 "switch" => switches(value),
                 "instance" => instances(value),
+                "scenario" => scenarios(value, &place),
                 "metrics" => vec![metrics(value)],
                 other => vec![Err(Fault::new(format!("unknown table {other:?}; {}", nearest(other, TABLES))))],
             };
@@ -107,6 +109,7 @@ impl Config {
         match item {
             Item::Port(port) => self.add_port(*port),
             Item::Switch(switch) => self.add_switch(switch),
+            Item::Scenario(scenario) => self.add_scenario(scenario),
             Item::Metrics(at) => {
                 self.metrics = Some(at);
                 Ok(())
@@ -169,6 +172,7 @@ enum Item {
     Port(Box<PortSpec>),
     Switch(SwitchSpec),
     Metrics(MetricsAt),
+    Scenario(ScenarioSpec),
     /// With the place of its `after`.
     Instance(Box<InstanceSpec>, usize),
 }
@@ -216,6 +220,18 @@ fn metrics(value: &Spanned<DeValue<'_>>) -> std::result::Result<(usize, Item), F
     let at =
         MetricsAt::parse(text).map_err(|form| Fault::new(format!("metrics {text:?}: expected {form}")).at(start))?;
     Ok((start, Item::Metrics(at)))
+}
+
+/// `[[scenario]]` tables.
+fn scenarios(value: &Spanned<DeValue<'_>>, place: &dyn Fn(usize) -> String) -> Items {
+    let form = || Fault::new("scenario is a list of tables").hint("each starts with a line [[scenario]]");
+    let Some(list) = value.get_ref().as_array() else { return vec![Err(form())] };
+    let item = |item: &Spanned<DeValue<'_>>| {
+        let start = item.span().start;
+        let table = item.get_ref().as_table().ok_or_else(|| form().at(start))?;
+        Ok((start, Item::Scenario(scenario(table, start, place)?)))
+    };
+    list.iter().map(item).collect()
 }
 
 /// `[switch.NAME]` tables.

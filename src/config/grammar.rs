@@ -328,6 +328,18 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
     }
 }
 
+/// Names that a hint has at most.
+const SHOWN: usize = 16;
+
+/// The nearest of some names to one that is none of them, and which there are: as many as one reads.
+pub fn nearest_of(name: &str, known: &[&str]) -> String {
+    let near = near(name, known.iter().copied());
+    let near = near.map(|near| format!("the nearest is {near:?}; ")).unwrap_or_default();
+    let all = known.get(..SHOWN).unwrap_or(known).join(", ");
+    let more = if known.len() > SHOWN { ", …" } else { "" };
+    format!("{near}known are {all}{more}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -383,7 +383,8 @@ fn restart(text: &str) -> value::Parsed<Restart> {
     }
 }
 
-fn ready(text: &str) -> value::Parsed<Ready> {
+/// When an instance counts as ready, in words.
+pub(super) fn ready(text: &str) -> value::Parsed<Ready> {
     let form = || "log REGEX, ping ADDR or tcp ADDR:PORT, as \"ping 192.0.2.1\"".to_owned();
     let (how, what) = text.split_once(' ').ok_or_else(form)?;
     if how == "log" {

@@ -8,6 +8,7 @@
 //! The one table of port kinds ([`KINDS`]) gives the grammar its words, and help, manual and README their text. The
 //! result is typed and within its limits; nothing is opened or resolved yet.
 
+mod asking;
 mod bend;
 mod copies;
 mod cut;
@@ -24,12 +25,14 @@ mod order;
 mod plan;
 mod port;
 mod programs;
+mod scenario;
 mod setting;
 mod shell_words;
 mod switch;
 pub(crate) mod text;
 pub(crate) mod value;
 
+pub(crate) use asking::Asking;
 pub(crate) use bend::BEND_KEYS;
 pub use bend::Bend;
 pub use cut::Cut;
@@ -49,6 +52,7 @@ pub use plan::Config;
 pub(crate) use plan::{misplaced, same_host, same_path};
 pub(crate) use port::check_rules;
 pub use port::{DEFAULT_SWITCH, PortSpec};
+pub use scenario::{ScenarioSpec, StepSpec, Text};
 pub(crate) use setting::{SET_KEYS, Setting, settings};
 pub(crate) use switch::SWITCH_KEYS;
 pub use switch::{Medium, SwitchSpec};

@@ -9,6 +9,7 @@ use super::instance::InstanceSpec;
 use super::metrics::MetricsAt;
 use super::order::order;
 use super::port::PortSpec;
+use super::scenario::ScenarioSpec;
 use super::switch::{Medium, SwitchSpec};
 use super::text::columns;
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ pub struct Config {
     pub ports: Vec<PortSpec>,
     /// Programs of a bench, in the order given.
     pub instances: Vec<InstanceSpec>,
+    /// What is played on it, in the order given.
+    pub scenarios: Vec<ScenarioSpec>,
     /// Where its figures are told to programs that watch it.
     pub metrics: Option<MetricsAt>,
     /// The file that it is from, for who may read that again.
@@ -77,6 +80,18 @@ impl Config {
         Ok(())
     }
 
+    /// Adds a scenario.
+    ///
+    /// # Errors
+    /// A usage error if another one has its name.
+    pub fn add_scenario(&mut self, scenario: ScenarioSpec) -> Result<()> {
+        if self.scenarios.iter().any(|other| other.name == scenario.name) {
+            return Err(Error::usage(format!("scenario {:?} is given twice", scenario.name)));
+        }
+        self.scenarios.push(scenario);
+        Ok(())
+    }
+
     /// Lays `over` over this: a port or switch of the same name is replaced in its place, the others are added.
     pub fn overlay(&mut self, over: Self) {
         self.metrics = over.metrics.or(self.metrics.take());
@@ -90,6 +105,12 @@ impl Config {
             match self.instances.iter_mut().find(|mine| mine.name == instance.name) {
                 Some(mine) => *mine = instance,
                 None => self.instances.push(instance),
+            }
+        }
+        for scenario in over.scenarios {
+            match self.scenarios.iter_mut().find(|mine| mine.name == scenario.name) {
+                Some(mine) => *mine = scenario,
+                None => self.scenarios.push(scenario),
             }
         }
         for switch in over.switches {

@@ -24,11 +24,13 @@ mod detail;
 mod drops;
 mod event;
 mod gateway;
+mod instance;
 pub(crate) mod line;
 pub(crate) mod openmetrics;
 mod reload;
 pub(crate) mod reply;
 pub(crate) mod request;
+mod stations;
 mod trace;
 
 pub use crate::capture::Wish;
@@ -37,16 +39,17 @@ pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
 pub use event::{EVENTS_OF, EventInfo};
 pub use gateway::{ChangedInfo, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NameInfo, NamesInfo};
+pub use instance::{InstanceInfo, InstancesInfo, LogInfo};
 pub(crate) use line::{Lines, TooLong};
 pub use reload::ReloadedInfo;
 pub use reply::{
-    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, InstanceInfo,
-    InstancesInfo, LeaseInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StationsInfo,
-    StatusInfo, SwitchInfo, TroubleInfo,
+    AbsentInfo, Added, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, LeaseInfo, MediumInfo,
+    PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;
 pub use request::{Command, Cursor, Lifetime, PORT_STATES};
+pub use stations::{AddressInfo, FlapInfo, StationsInfo};
 pub use trace::{TraceCopy, TraceInfo, TraceStep};
 
 /// The version of the protocol, in the greeting. It changes when an old client would misunderstand a bridge.

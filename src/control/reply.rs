@@ -5,7 +5,6 @@ use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::IpAddr;
 
 use crate::counters::{Counters, Stage};
 use crate::error::{Class, Error, STATUSES};
@@ -398,78 +397,6 @@ pub struct FdbInfo {
     pub port: String,
     /// Seconds since it was last heard; `null` if it is static.
     pub age: Option<u64>,
-}
-
-/// The answer to `stations`.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
-#[non_exhaustive]
-pub struct StationsInfo {
-    /// The IP addresses that stations say they have, sorted by switch and address.
-    pub addresses: Vec<AddressInfo>,
-    /// MAC addresses that are heard on two ports by turns, by switch.
-    #[serde(default)]
-    pub flapping: BTreeMap<String, Vec<String>>,
-}
-
-/// An IP address of a station.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
-#[non_exhaustive]
-pub struct AddressInfo {
-    /// The switch.
-    pub switch: String,
-    /// The address.
-    pub addr: IpAddr,
-    /// The station's MAC address.
-    pub mac: String,
-    /// The port that it is behind.
-    pub port: String,
-    /// Seconds since it was told last.
-    pub age: u64,
-    /// The MAC address of another station that has it, too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub other: Option<String>,
-}
-
-/// The answer to `instances`.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
-#[non_exhaustive]
-pub struct InstancesInfo {
-    /// The programs that this process runs beside the bridge, in the order of their file.
-    pub instances: Vec<InstanceInfo>,
-}
-
-/// A program of a bench, or the one of `zbridge run`.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
-#[non_exhaustive]
-pub struct InstanceInfo {
-    /// Its name.
-    pub name: String,
-    /// One of [`INSTANCE_STATES`](super::INSTANCE_STATES).
-    pub state: String,
-    /// Its process, while it runs, where that can be known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// For how many seconds it has run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uptime: Option<u64>,
-    /// Whether it runs and is ready.
-    #[serde(default)]
-    pub ready: bool,
-    /// How it ended the last time: `status 1`, `signal 9 (SIGKILL)`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<String>,
-    /// How often it was started again.
-    #[serde(default)]
-    pub restarts: u64,
-    /// Its ports, by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<String>,
-    /// The file that has its output; `None`: a terminal has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<String>,
-    /// The last lines that it wrote, the oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lines: Vec<String>,
 }
 
 /// The answer to `radio`.

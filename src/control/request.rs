@@ -43,6 +43,8 @@ const COMMANDS: &[&str] = &[
     "stop",
     "restart",
     "kill",
+    "logs",
+    "probe",
     "cut",
     "heal",
 ];
@@ -88,6 +90,9 @@ pub enum Command {
         /// How long it stays.
         #[serde(default)]
         lifetime: Lifetime,
+        /// It is no error if there is the same port already.
+        #[serde(default, skip_serializing_if = "is_off")]
+        may_exist: bool,
     },
     /// Removes a port. Answered with `{}`.
     PortDel {
@@ -96,6 +101,9 @@ pub enum Command {
         /// One of this name may come again, to which applies what was set of this one: its program is started again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         for_now: bool,
+        /// It is no error if there is none.
+        #[serde(default, skip_serializing_if = "is_off")]
+        if_exists: bool,
     },
     /// Changes settings of a port. Answered with `{}`.
     Set {
@@ -181,6 +189,25 @@ pub enum Command {
         /// Its name or number, as `TERM` or `15`; without one SIGKILL.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
+    },
+    /// What a program has written. Answered with a [`LogInfo`](super::LogInfo).
+    Logs {
+        /// Its name.
+        instance: String,
+        /// Only lines behind the one with this number.
+        #[serde(default)]
+        after: u64,
+    },
+    /// Asks a host from inside a switch. Answered with `{}` when it has answered, or with an error of class `unmet` when the
+    /// time is over.
+    Probe {
+        /// `ping ADDR`, `tcp ADDR:PORT` or `dns NAME[=ADDR] at ADDR`, each with `from CIDR` behind it or without.
+        question: String,
+        /// The switch; without one, all are asked, and one answer is enough.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<String>,
+        /// Milliseconds to wait at most.
+        timeout_ms: u64,
     },
     /// Who hears whom on its radio media. Answered with a [`RadioInfo`](super::RadioInfo).
     Radio,
@@ -326,6 +353,7 @@ impl Command {
             Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb | Self::Drops => true,
             Self::Instances | Self::Radio => true,
             Self::Trace { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
+            Self::Logs { .. } | Self::Probe { .. } => true,
             Self::ForwardLs | Self::DnsLs | Self::LeaseLs => true,
             Self::ForwardAdd { .. } | Self::ForwardDel { .. } | Self::DnsAdd { .. } | Self::DnsDel { .. } => false,
             Self::LeasePin { .. } | Self::LeaseDrop { .. } => false,
@@ -346,7 +374,10 @@ impl Command {
             self,
             Self::Wait { .. } | Self::Events { .. } | Self::PortAdd { fd: false, .. } | Self::Fdb { .. }
         );
-        of_a_bridge || matches!(self, Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. })
+        let asks_a_host = matches!(self, Self::Probe { .. });
+        of_a_bridge
+            || asks_a_host
+            || matches!(self, Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. })
     }
 }
 
@@ -428,7 +459,7 @@ mod tests {
     #[test]
     fn requests_as_they_are_written() {
         assert_eq!(parsed(r#"{"id":7,"command":"status","new":[1]}"#), (Some(7), Command::Status));
-        let add = |fd, lifetime| Command::PortAdd { spec: "unix:/tmp/a".into(), fd, lifetime };
+        let add = |fd, lifetime| Command::PortAdd { spec: "unix:/tmp/a".into(), fd, lifetime, may_exist: false };
         assert_eq!(parsed(r#"{"command":"port-add","spec":"unix:/tmp/a"}"#), (None, add(false, Lifetime::Bridge)));
         assert_eq!(
             parsed(r#"{"lifetime":"connection","fd":true,"spec":"unix:/tmp/a","command":"port-add"}"#).1,
@@ -466,7 +497,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"instances":["a"],"ports":[],"from":[],"forward":"a","name":"a","addrs":[],"host":"a","mac":"a""#;
+        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"instances":["a"],"instance":"a","question":"ping 192.0.2.1","ports":[],"from":[],"forward":"a","name":"a","addrs":[],"host":"a","mac":"a""#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

@@ -92,8 +92,8 @@ drop_reasons! {
         "give both sides one mtu: raise `mtu=` of this port, or lower the mtu of the sender's interface";
     BadOffload, "bad-offload", Egress, "its checksum or segments could not be finished: it is not what its port said of it",
         "the sender's driver is at fault: switch its offloads off (`ethtool -K IFNAME tx off tso off`)";
-    QueueFull, "queue-full", Egress, "the port's queue was full",
-        "the peer reads more slowly than it is sent to: `queue=` of the port bridges a longer burst";
+    QueueFull, "queue-full", Egress, "the port's queue was full: of frames (`queue=`), or of bytes (8 MiB)",
+        "the peer reads more slowly than it is sent to: `queue=` bridges a longer burst, of up to 8 MiB; beyond, send less";
     QueuesFull, "queues-full", Egress, "the queues of the switch held together what they may (queue-limit=)",
         "find the ports with much `queued` in `zbridge status`, or raise `queue-limit=` of the switch";
     Stalled, "stalled", Egress, "the port's queue was full because its peer has not been reading for a while",

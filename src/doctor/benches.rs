@@ -48,8 +48,12 @@ pub fn doubles(facts: &Facts, found: &mut Findings) {
                 found.bad(known.addr.to_string(), what, mend);
             }
         }
-        for mac in bench.stations.flapping.values().flatten() {
-            let what = "it is heard on two ports by turns: frames for it reach one of them";
+        let flapping = bench.stations.flapping.iter();
+        for (switch, mac) in flapping.flat_map(|(switch, macs)| macs.iter().map(move |mac| (switch, mac))) {
+            let ports = bench.stations.flap_ports(switch, mac);
+            let ports = if ports.is_empty() { "two ports".to_owned() } else { format!("the ports {ports}") };
+            let what =
+                format!("it is heard on {ports} of {} by turns: frames for it reach one of them", bench.status.name);
             found.bad(mac.as_str(), what, "rewrite=mac on these ports, or native_sim --seed=N (zbridge help copies)");
         }
     }

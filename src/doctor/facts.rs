@@ -71,6 +71,7 @@ impl Facts {
             unseen.push(format!("firewall: {why}"));
             Rules::default()
         });
+        unseen.extend(bridges.iter().filter_map(|bench| elsewhere(Path::new("/"), &bench.status)));
         Self { root: "/".into(), is_root: geteuid().is_root(), interfaces, rules, bridges, unseen }
     }
 
@@ -159,6 +160,20 @@ fn interfaces() -> std::io::Result<Vec<Seen>> {
         seen.push(Seen { interface, addrs, holder, unchecked });
     }
     Ok(seen)
+}
+
+/// What is not seen of a bridge that runs in another network namespace than this process.
+fn elsewhere(root: &Path, bridge: &StatusInfo) -> Option<String> {
+    let network = |process: &str| fs::read_link(root.join("proc").join(process).join("ns/net")).ok();
+    let pid = bridge.pid.to_string();
+    let (own, its) = (network("self")?, network(&pid)?);
+    (own != its).then(|| {
+        format!(
+            "interfaces and firewall of bridge {}, which has a network namespace of its own: \
+             nsenter --preserve-credentials -U -n -t {pid} zbridge doctor, as root without -U",
+            bridge.name
+        )
+    })
 }
 
 /// The arguments of a process, where it tells them.

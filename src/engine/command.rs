@@ -34,6 +34,9 @@ use std::sync::{Arc, OnceLock, Weak};
 /// A station's IP address as the switch knows it, with the name of its port.
 pub type NamedKnown = (Known, String);
 
+/// A MAC address that is heard on two ports by turns, and their names.
+pub type NamedFlap = (Mac, [String; 2]);
+
 /// How a port is opened.
 pub(super) enum Means {
     /// As its specification says, with what was done for it beforehand.
@@ -66,7 +69,7 @@ pub(super) enum Command {
     Stations(Stations, Sender<Result<bool>>),
     /// Tells who asks the services of its ports.
     Services(Sender<Vec<(String, Inquirer)>>),
-    Known(Sender<(Vec<NamedKnown>, Vec<Mac>)>),
+    Known(Sender<(Vec<NamedKnown>, Vec<NamedFlap>)>),
     Radio(Sender<Option<RadioStatus>>),
     /// Starts a capture.
     Capture(Inlet, Sender<()>),
@@ -199,7 +202,7 @@ impl Handle {
     ///
     /// # Errors
     /// The switch has ended.
-    pub fn known(&self) -> Result<(Vec<NamedKnown>, Vec<Mac>)> {
+    pub fn known(&self) -> Result<(Vec<NamedKnown>, Vec<NamedFlap>)> {
         self.ask(Command::Known)
     }
 

@@ -14,6 +14,7 @@ use super::arrival;
 use super::departed::Departed;
 use super::life::{Backoff, LAST_RETRY, Life, Wish, say};
 use super::listeners::Listeners;
+use super::places;
 use super::ports::Ports;
 use super::prepare::{Beforehand, Lookups, Prepared, random_seed};
 use super::service::{self, Started};
@@ -22,6 +23,7 @@ use super::slot::{Attached, Lost, Origin, PortSlot};
 use super::status::{PortStatus, SwitchStatus};
 use super::thread::{BridgeContext, Threads};
 use super::timers::{Due, Wisher};
+use crate::config::grammar::nearest_of;
 use crate::config::{Cut, PortSpec, misplaced, same_host, same_path};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
@@ -129,8 +131,8 @@ impl Lives {
     /// Makes a port of a descriptor that was handed over.
     /// `stays`: its place is kept when that is lost; one that was kept is taken.
     pub fn adopt(&mut self, spec: Arc<PortSpec>, fd: OwnedFd, stays: bool) -> Result<()> {
-        if stays && let Some(id) = self.kept(&spec.name) {
-            return self.take_place(id, &spec, fd);
+        if stays && let Some(id) = places::kept(&self.ports, &spec.name) {
+            return places::take(&mut self.ports, id, &spec, fd);
         }
         self.admits(&spec)?;
         let origin = if is_apart(&fd, &spec) { Origin::Apart(spec.clone()) } else { Origin::Given(spec.clone()) };
@@ -146,38 +148,6 @@ impl Lives {
         let id = self.ports.add_open(&spec, &spec.name, origin, edge, String::new())?;
         self.ports.edges.slot_mut(id).into_iter().for_each(|slot| slot.stays = stays);
         self.ports.set_mirrors(&spec.name, spec.mirrors.clone());
-        Ok(())
-    }
-
-    /// The port of this name, if its place is kept.
-    fn kept(&self, name: &str) -> Option<PortId> {
-        let edges = &self.ports.edges;
-        let is_kept = |slot: &PortSlot| slot.name == name && matches!(slot.life, Life::Kept(_));
-        edges.ids().find(|&id| edges.slot(id).is_some_and(is_kept))
-    }
-
-    /// Puts a descriptor on a place that was kept.
-    fn take_place(&mut self, id: PortId, spec: &PortSpec, fd: OwnedFd) -> Result<()> {
-        let edge = port::adopt(spec, fd).map_err(|error| error.at(&spec.name))?;
-        self.ports.attach(id, edge, String::new(), false)?;
-        self.ports.set_up(id);
-        Ok(())
-    }
-
-    /// Takes the descriptor of a port away whose place is kept, for the reason `why`.
-    ///
-    /// # Errors
-    /// There is none of this name whose place is kept.
-    pub fn vacate(&mut self, name: &str, why: String) -> Result<()> {
-        let edges = &mut self.ports.edges;
-        let id = edges.ids().find(|&id| edges.slot(id).is_some_and(|slot| slot.stays && slot.name == name));
-        let Some((id, slot)) = id.and_then(|id| Some((id, edges.slot_mut(id)?))) else {
-            return Err(Error::new(Class::NoObject, format!("no port is named {name} whose place is kept")));
-        };
-        let fds = slot.edge().map(Edge::fds).unwrap_or_default();
-        slot.life = Life::Kept(why);
-        self.ports.watch.forget(fds);
-        self.ports.set_down(id);
         Ok(())
     }
 
@@ -397,7 +367,7 @@ impl Lives {
         let mut unknown = names.into_iter().filter(|name| !self.knows(name));
         match unknown.next() {
             None => Ok(()),
-            Some(name) => Err(Error::new(Class::NoObject, format!("no port of this switch is named {name}"))),
+            Some(name) => Err(self.no_port(name)),
         }
     }
 
@@ -470,6 +440,15 @@ impl Lives {
             (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), Some(shown)) => self.depart(shown, counters),
             (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), None) | (Origin::Inside, _) => {}
         }
+    }
+
+    /// No port is called so; these are.
+    pub(super) fn no_port(&self, name: &str) -> Error {
+        let listeners = self.listeners.iter().map(|(_, slot)| slot.spec.name.as_str());
+        let edges = &self.ports.edges;
+        let mut names: Vec<&str> = listeners.chain(edges.ids().map(|id| edges.name(id))).collect();
+        names.sort_unstable();
+        Error::new(Class::NoObject, format!("no port of this switch is named {name}")).hint(nearest_of(name, &names))
     }
 
     /// Notes a port or listener that has left.

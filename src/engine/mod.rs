@@ -82,6 +82,7 @@ mod lives;
 mod look;
 mod mirrors;
 mod parting;
+mod places;
 mod ports;
 mod prepare;
 mod pulse;

@@ -74,12 +74,20 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 }
 
 impl Ports {
-    /// The known IP addresses of stations, with the names of their ports, and the MAC addresses claimed by two
-    /// stations.
-    pub fn known(&self) -> (Vec<(Known, String)>, Vec<Mac>) {
+    /// The known IP addresses of stations, with the names of their ports.
+    pub fn known(&self) -> Vec<(Known, String)> {
         let known = self.switch.known(self.clock.now());
-        let named = known.map(|known| (known, self.edges.name(known.port).to_owned()));
-        (named.collect(), self.switch.flapping().collect())
+        known.map(|known| (known, self.edges.name(known.port).to_owned())).collect()
+    }
+
+    /// The MAC addresses claimed by two stations, with the ports that they are heard on.
+    pub fn flapping(&self) -> Vec<(Mac, [String; 2])> {
+        let named = self.switch.flapping().map(|flap| {
+            let mut ports = [flap.from, flap.to];
+            ports.sort_unstable();
+            (flap.mac, ports.map(|port| self.edges.name(port).to_owned()))
+        });
+        named.collect()
     }
 
     /// Who asks the services of its ports, by the ports' names.

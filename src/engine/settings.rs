@@ -32,7 +32,7 @@ impl Lives {
     pub fn set(&mut self, name: &str, settings: Vec<Setting>) -> Result<()> {
         let known = |name: &str| match self.is_taken(name) {
             true => Ok(()),
-            false => Err(Error::new(Class::NoObject, format!("no port of this switch is named {name}"))),
+            false => Err(self.no_port(name)),
         };
         known(name)?;
         for setting in &settings {

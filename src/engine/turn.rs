@@ -8,6 +8,7 @@ use super::events;
 use super::fault::Parts;
 use super::links;
 use super::lives::Lives;
+use super::places;
 use super::ports::Ports;
 use super::pulse::{Call, Pulse};
 use super::show;
@@ -165,7 +166,9 @@ impl Engine {
                 Command::RemovePort(name, comes_again, answer) => {
                     drop(answer.send(self.lives.remove_by_name(&name, comes_again)));
                 }
-                Command::Vacate(name, why, answer) => drop(answer.send(self.lives.vacate(&name, why))),
+                Command::Vacate(name, why, answer) => {
+                    drop(answer.send(places::vacate(&mut self.lives.ports, &name, why)))
+                }
                 Command::Knows(name, answer) => drop(answer.send(self.lives.knows(&name))),
                 Command::Cut(cut, answer) => drop(answer.send(self.lives.cut(cut))),
                 Command::Heal(ports, answer) => drop(answer.send(self.lives.heal(&ports))),
@@ -186,7 +189,10 @@ impl Engine {
                 }
                 Command::Watch(watcher) => self.watchers.add(watcher),
                 Command::Services(answer) => drop(answer.send(self.lives.ports.inquirers())),
-                Command::Known(answer) => drop(answer.send(self.lives.ports.known())),
+                Command::Known(answer) => {
+                    let ports = &self.lives.ports;
+                    drop(answer.send((ports.known(), ports.flapping())));
+                }
                 Command::Radio(answer) => drop(answer.send(self.lives.ports.radio(RADIO_LINKS))),
                 Command::Look(look, answer) => drop(answer.send(look.taken(&self.lives.ports))),
                 Command::Stop(answer) => {

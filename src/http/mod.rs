@@ -5,6 +5,11 @@
 //! time is let go ([`server`]). A whole head goes to a thread of its own, of which there are [`ANSWERING`] at most; it asks
 //! the handler and writes. A connection carries one request. What is not needed is not there: no bodies, no TLS, no
 //! compression. Heads are taken apart by `httparse`.
+//!
+//! Why it is no library's: whoever is on this machine reaches it, so its clients, their heads and the time that each may take
+//! have to be bounded. tiny_http, the small server that is best kept, bounds none of the three: it makes threads as clients
+//! come, and waits for each head and each reader for as long as that takes. hyper and what stands on it are asynchronous, and
+//! would bring a runtime into a program that has none.
 
 mod request;
 mod server;

@@ -9,15 +9,15 @@ use crate::rights::role::BASE;
 use crate::rights::{self, Role};
 use crate::service::endpoint::EndpointConfig;
 use crate::service::outside::Outside;
-use crate::service::prober::{Prober, Question};
+use crate::service::prober::{Prober, Question, free_beside};
 use crate::service::{Arrived, Service};
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac};
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// A check: its question, and the address of the host that asks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
     question: Question,
     from: Cidr,
@@ -35,7 +35,7 @@ pub fn plan(config: &Config) -> Vec<Option<Asked>> {
             Ready::Ping { addr, from } => (Question::Ping(*addr), *addr, *from),
             Ready::Tcp { addr, from } => (Question::Tcp(*addr), addr.ip(), *from),
         };
-        let from = from.unwrap_or_else(|| free_beside(addr, &taken));
+        let from = from.unwrap_or_else(|| free_beside(addr, |addr| taken.contains(&addr)));
         taken.insert(from.addr);
         Some(Asked { question, from })
     };
@@ -58,23 +58,6 @@ fn named(config: &Config) -> HashSet<IpAddr> {
     found
 }
 
-/// A free address in the network of `addr`, from the end of the network.
-fn free_beside(addr: IpAddr, taken: &HashSet<IpAddr>) -> Cidr {
-    let candidates: Box<dyn Iterator<Item = IpAddr>> = match addr {
-        IpAddr::V4(addr) => {
-            let [a, b, c, _] = addr.octets();
-            Box::new((1..=253).rev().map(move |last| Ipv4Addr::new(a, b, c, last).into()))
-        }
-        IpAddr::V6(addr) => {
-            let network = addr.to_bits() & !u128::from(u64::MAX);
-            Box::new((0..=0xffff).rev().map(move |last| Ipv6Addr::from_bits(network | 0xfeed_0000 | last).into()))
-        }
-    };
-    let prefix = if addr.is_ipv4() { 24 } else { 64 };
-    let mut free = candidates.filter(|candidate| !taken.contains(candidate));
-    Cidr { addr: free.next().unwrap_or(addr), prefix }
-}
-
 /// It exchanges frames alone.
 static ROLE: Role = Role::new("ask", &[BASE]);
 
@@ -93,7 +76,7 @@ pub fn ask(
     let [_, _, a, b, c, d, e, f] = (u64::from(std::process::id()) << 16 | number as u64).to_be_bytes();
     let mut config = EndpointConfig::new(Mac([a & 0xfc | 0x02, b, c, d, e, f]), vec![asked.from]);
     config.seed = number as u64;
-    let prober = Prober::new(&config, asked.question)?;
+    let prober = Prober::new(&config, asked.question.clone())?;
     let link = bridge.add_channel(&instance.switch, &port_name(instance))?;
     let mut asking = Asking { prober, ready: Some(ready) };
     let started = rights::spawn("zb-ask", &ROLE, move || run_service(&link, &mut asking));

@@ -12,7 +12,7 @@ use super::program::{late_port, port, to_launch};
 use super::ready::ReadyLine;
 use super::supervisor::{Action, Supervisor};
 use super::terminal::Foreground;
-use super::{Bench, Console, Outcome, Screen};
+use super::{Bench, Console, Outcome, Play, Screen};
 use crate::config::{InstanceSpec, Network as Attached, Ready, value};
 use crate::engine::Ended;
 use crate::engine::control::{Board, DEFAULT_NAME, Order};
@@ -68,6 +68,10 @@ pub struct Driver<'a> {
     board: Arc<Board>,
     /// What they order.
     desk: Desk,
+    /// A scenario that is played beside it, until it is told that the bench is stopped.
+    play: Option<Play>,
+    /// That it is over.
+    played: Receiver<()>,
     /// Their wish that all of it ends.
     down: Receiver<()>,
 }
@@ -108,7 +112,24 @@ impl<'a> Driver<'a> {
         let log = |place: &Place| Some(place.spec.log.as_ref()?.display().to_string());
         places.iter().for_each(|place| board.add(&place.name, log(place)));
         let (desk, down) = (Desk::new(board.clone()), board.attend_down());
-        Ok(Self { network, ending, screen, places, alone, signals, supervisor, clock, told, news, board, desk, down })
+        let played = bench.play.as_ref().map_or(never(), |play| play.done.clone());
+        Ok(Self {
+            network,
+            ending,
+            screen,
+            places,
+            alone,
+            signals,
+            supervisor,
+            clock,
+            told,
+            news,
+            board,
+            desk,
+            down,
+            played,
+            play: bench.play,
+        })
     }
 
     /// Runs the bench until it is over.
@@ -121,6 +142,12 @@ impl<'a> Driver<'a> {
                 }
             }
             self.post();
+            if let Some(why) = self.supervisor.stops_for()
+                && let Some(play) = self.play.take()
+            {
+                // It may be over already.
+                let _ = play.ends.send(why);
+            }
             let due = self.supervisor.poll_timeout().map(|at| at - self.clock.now());
             let timer = due.map_or(never(), crossbeam_channel::after);
             select! {
@@ -134,6 +161,10 @@ impl<'a> Driver<'a> {
                     self.signalled(SIGTERM, stops);
                 }),
                 recv(self.desk.orders) -> order => order.into_iter().for_each(|order| self.ordered(order)),
+                recv(self.played) -> _ => {
+                    self.played = never();
+                    self.supervisor.handle_done(self.clock.now());
+                }
                 recv(self.ending.switch) -> ended => ended.into_iter().for_each(|ended| self.lost(&ended)),
                 recv(self.ending.joined) -> name => {
                     self.ending.joined = never();
@@ -225,6 +256,7 @@ impl<'a> Driver<'a> {
     fn act(&mut self, action: Action) -> Option<Outcome> {
         match action {
             Action::Start(index) => {
+                self.board.begins(index);
                 if let Err(failed) = self.start(index) {
                     self.not_started(index, failed);
                 }

@@ -31,7 +31,7 @@ mod terminal;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::launch::NotStarted;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 pub use end::End;
 pub use log::{default_folder, name_of};
 pub use network::{Network, OwnBridge};
@@ -45,8 +45,10 @@ pub use terminal::Terminal;
 /// The outcome of a bench.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// All have ended: successfully by themselves, or because they were told to.
+    /// All have ended: successfully by themselves, or with their scenario.
     Ended,
+    /// They were stopped by whoever runs the bench.
+    Stopped,
     /// The instance has ended whose status was asked for.
     Status(End),
     /// A program could not be started. It was reported ([`Screen::blame`]).
@@ -63,6 +65,16 @@ pub struct Bench<'a> {
     pub wishes: Wishes,
     /// The programs' console.
     pub console: Console,
+    /// A scenario that is played beside it.
+    pub play: Option<Play>,
+}
+
+/// A scenario that is played on a bench, as the bench sees it.
+pub struct Play {
+    /// It is over, and the bench with it.
+    pub done: Receiver<()>,
+    /// Where it is told why the bench is stopped before.
+    pub ends: Sender<String>,
 }
 
 /// The console of a bench's programs.

@@ -330,8 +330,27 @@ impl Supervisor {
     /// The user stops the bench: all are stopped in order.
     pub fn handle_stop(&mut self, now: Instant) {
         let unmet = || Error::new(Class::Interrupted, "stopped before the instance ended whose status was asked for");
-        self.stop(self.exit_with.map_or(Outcome::Ended, |_| Outcome::Failed(unmet())));
+        self.stop(self.exit_with.map_or(Outcome::Stopped, |_| Outcome::Failed(unmet())));
         self.advance(now);
+    }
+
+    /// What the bench was there for is done: all are stopped in order.
+    pub fn handle_done(&mut self, now: Instant) {
+        let failed = self.failure.take();
+        self.stop(failed.map_or(Outcome::Ended, Outcome::Failed));
+        self.advance(now);
+    }
+
+    /// Why it is being stopped, once it is.
+    pub fn stops_for(&self) -> Option<String> {
+        Some(match self.stopping.as_ref()? {
+            Outcome::Ended => "the bench has ended".to_owned(),
+            Outcome::Stopped => "interrupted".to_owned(),
+            Outcome::Status(end) => {
+                format!("the bench has ended: the instance ended with {end} whose status was asked for")
+            }
+            Outcome::NotStarted(NotStarted { error, .. }) | Outcome::Failed(error) => error.what().to_owned(),
+        })
     }
 
     /// The user ends the bench at once: instances that were told before are killed; the others are told now, and have
@@ -369,7 +388,7 @@ impl Supervisor {
         if self.stopping.is_none() {
             let blamed = match &why {
                 Outcome::Failed(error) | Outcome::NotStarted(NotStarted { error, .. }) => Some(error.clone()),
-                Outcome::Ended | Outcome::Status(_) => None,
+                Outcome::Ended | Outcome::Stopped | Outcome::Status(_) => None,
             };
             self.actions.extend(blamed.map(Action::Blame));
             self.stopping = Some(why);

@@ -177,7 +177,7 @@ fn failed(outcome: &Outcome, class: Class, what: &str) {
 #[test]
 fn each_starts_when_those_before_are_ready_and_stops_when_those_behind_have_ended() {
     let (outcome, world) = run(&CHAIN, &[SERVES; 3], Wishes::default(), vec![(1000, STOP)]);
-    assert_eq!(outcome, Outcome::Ended);
+    assert_eq!(outcome, Outcome::Stopped);
     assert_eq!(world.log, ["0 start a", "100 start b", "200 start c", "1000 term c", "1010 term b", "1020 term a"]);
     assert_eq!(world.told[0], "a: ready after 100 ms (log x), 1 of 3");
     assert!(world.told.contains(&"c: ready, 3 of 3".to_owned()), "{:?}", world.told);
@@ -193,7 +193,7 @@ fn independent_instances_start_and_stop_together() {
 fn one_that_does_not_end_is_killed_after_its_grace() {
     let deaf = Nature { obeys: None, ..SERVES };
     let (outcome, world) = run(&["a:", "b:after=\"a\""], &[SERVES, deaf], Wishes::default(), vec![(10, STOP)]);
-    assert_eq!(outcome, Outcome::Ended);
+    assert_eq!(outcome, Outcome::Stopped);
     assert_eq!(world.log[2..], ["10 term b", "5010 kill b", "5010 term a"]);
     assert!(world.told.contains(&"b: still there after 5s; killed".to_owned()), "{:?}", world.told);
 }
@@ -244,7 +244,7 @@ fn nobody_waits_for_one_that_is_lost_before_it_is_ready() {
 #[test]
 fn one_that_is_stopped_before_its_start_is_never_started() {
     let (outcome, world) = run(&CHAIN, &[SERVES; 3], Wishes::default(), vec![(50, STOP)]);
-    assert_eq!((outcome, world.log), (Outcome::Ended, vec!["0 start a".to_owned(), "50 term a".to_owned()]));
+    assert_eq!((outcome, world.log), (Outcome::Stopped, vec!["0 start a".to_owned(), "50 term a".to_owned()]));
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn one_that_cannot_be_started_fails_the_bench() {
 fn failures_are_started_again_with_growing_pauses() {
     let crashes = Nature { ends: Some((50, End::Signal(11))), ..SERVES };
     let (outcome, world) = run(&["a:restart=\"on-failure\""], &[crashes], Wishes::default(), vec![(60_000, STOP)]);
-    assert_eq!(outcome, Outcome::Ended);
+    assert_eq!(outcome, Outcome::Stopped);
     let starts: Vec<u64> =
         world.log.iter().filter(|line| line.contains("start")).map(|line| first_number(line)).collect();
     let pauses: Vec<u64> = starts.windows(2).map(|pair| pair[1] - pair[0] - 50).collect();
@@ -356,7 +356,7 @@ fn one_that_is_stopped_by_hand_is_there_to_be_started_again() {
     let start: Hand = (900, |supervisor, now| supervisor.handle_order(now, 2, Deed::Start, &[0]));
     let (outcome, world) =
         run(&["a:ready=\"log x\"", "b:"], &[SERVES; 2], Wishes::default(), vec![STOP_A, start, (2000, STOP)]);
-    assert_eq!(outcome, Outcome::Ended);
+    assert_eq!(outcome, Outcome::Stopped);
     assert_eq!(
         world.log[2..],
         ["500 term a", "510 answer 1: done", "900 start a", "900 answer 2: done", "2000 term a", "2000 term b"]
@@ -384,7 +384,7 @@ fn a_restart_is_done_when_the_program_runs_again() {
 fn a_kill_by_hand_is_no_failure_of_the_bench() {
     let kill: Hand = (500, |supervisor, now| supervisor.handle_order(now, 1, Deed::Signal(9), &[0]));
     let (outcome, world) = run(&["a:", "b:"], &[SERVES; 2], Wishes::default(), vec![kill, (900, STOP)]);
-    assert_eq!(outcome, Outcome::Ended);
+    assert_eq!(outcome, Outcome::Stopped);
     assert_eq!(world.log[2..4], ["500 kill a", "500 answer 1: done"]);
     // Its policy holds as if it had died by itself.
     let (_, world) = run(&["a:restart=\"on-failure\""], &[SERVES], Wishes::default(), vec![kill, (900, STOP)]);

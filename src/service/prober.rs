@@ -1,11 +1,13 @@
-//! A host that probes whether another is up: by ping, or by opening a TCP connection.
+//! A host that probes whether another is up: by ping, by opening a TCP connection, or by asking it for a name.
 //!
 //! Sans-I/O as the endpoint in it. A probe is repeated after an eighth of the time waited so far, so a host that is
 //! ready soon is noticed within [`SOONEST`], and one that takes seconds is not probed a hundred times a second. ARP or
 //! ND is repeated each time, too: the host's MAC may be all that is missing. A connection that stands is the answer,
 //! and is reset at once: it has carried nothing.
 
-use std::net::{IpAddr, SocketAddr};
+mod names;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::endpoint::{ConnId, Endpoint, EndpointConfig, Event};
 use crate::error::Result;
@@ -13,6 +15,7 @@ use crate::frame::Batch;
 use crate::service::machine::{Arrived, Service};
 use crate::service::outside::Outside;
 use crate::time::{Duration, Instant, earliest};
+use crate::wire::Cidr;
 
 /// The shortest interval between probes.
 pub const SOONEST: Duration = Duration::from_millis(10);
@@ -24,12 +27,14 @@ const IDENT: u16 = 0x7a62;
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1000));
 
 /// The kind of probe, and its target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {
     /// Whether this address answers a ping.
     Ping(IpAddr),
     /// Whether this address accepts a connection.
     Tcp(SocketAddr),
+    /// Whether this name server has an address for the name, this one if it is given. It is asked over TCP (RFC 7766).
+    Name(SocketAddr, String, Option<IpAddr>),
 }
 
 /// See the module.
@@ -43,6 +48,8 @@ pub struct Prober {
     /// A connection under way, and when it is given up.
     under_way: Option<(ConnId, Instant)>,
     seq: u16,
+    /// What a name server has answered so far.
+    heard: Vec<u8>,
 }
 
 impl Prober {
@@ -58,6 +65,7 @@ impl Prober {
             begun: None,
             under_way: None,
             seq: 0,
+            heard: Vec::new(),
         })
     }
 
@@ -71,6 +79,12 @@ impl Prober {
             let mine = |conn| self.under_way.is_some_and(|(mine, _)| mine == conn);
             match event {
                 Event::EchoReply { from, .. } if self.question == Question::Ping(from) => self.next = None,
+                Event::Connected(conn) if mine(conn) && matches!(self.question, Question::Name(..)) => {
+                    self.heard.clear();
+                    let query = self.query();
+                    self.endpoint.send(conn, &query);
+                }
+                Event::Readable(conn) if mine(conn) => self.hear(now, conn),
                 Event::Connected(conn) if mine(conn) => {
                     self.endpoint.abort(conn);
                     (self.under_way, self.next) = (None, None);
@@ -81,6 +95,28 @@ impl Prober {
                 _ => {}
             }
         }
+    }
+
+    /// The question for a name: for an IPv6 address if one is wanted, otherwise for either by turns.
+    fn query(&self) -> Vec<u8> {
+        let Question::Name(_, name, addr) = &self.question else { return Vec::new() };
+        let six = addr.map_or(self.seq.is_multiple_of(2), |addr| addr.is_ipv6());
+        names::query(self.seq, name, six)
+    }
+
+    /// Takes what a name server has sent.
+    fn hear(&mut self, now: Instant, conn: ConnId) {
+        let heard = &mut self.heard;
+        self.endpoint.recv(conn, |bytes| {
+            heard.extend_from_slice(bytes);
+            bytes.len()
+        });
+        let Question::Name(_, _, wanted) = &self.question else { return };
+        let Some(found) = names::answer(&self.heard, self.seq) else { return };
+        self.endpoint.abort(conn);
+        self.under_way = None;
+        let is_it = found.iter().any(|addr| wanted.is_none_or(|wanted| wanted == *addr));
+        self.next = if is_it { None } else { Some(now + self.interval(now)) };
     }
 
     /// Time since the first probe.
@@ -94,9 +130,9 @@ impl Prober {
 
     /// Repeats ARP or ND for the host, if its MAC is missing.
     fn look_again(&mut self) -> bool {
-        self.endpoint.look_again(match self.question {
-            Question::Ping(addr) => addr,
-            Question::Tcp(addr) => addr.ip(),
+        self.endpoint.look_again(match &self.question {
+            Question::Ping(addr) => *addr,
+            Question::Tcp(addr) | Question::Name(addr, ..) => addr.ip(),
         })
     }
 
@@ -107,12 +143,12 @@ impl Prober {
             // the probe before is parked until ARP or ND is answered
             return;
         }
+        self.seq = self.seq.wrapping_add(1);
         match self.question {
             Question::Ping(addr) => {
-                self.seq = self.seq.wrapping_add(1);
                 let _ = self.endpoint.ping(now, addr, IDENT, self.seq, b"zbridge asks whether you are ready");
             }
-            Question::Tcp(addr) => {
+            Question::Tcp(addr) | Question::Name(addr, ..) => {
                 self.under_way = self
                     .endpoint
                     .connect(now, addr)
@@ -121,6 +157,24 @@ impl Prober {
             }
         }
     }
+}
+
+/// An address in the network of `addr`, taken to be an IPv4 /24 or an IPv6 /64, from the network's end: one that is not
+/// taken.
+pub fn free_beside(addr: IpAddr, is_taken: impl Fn(IpAddr) -> bool) -> Cidr {
+    let candidates: Box<dyn Iterator<Item = IpAddr>> = match addr {
+        IpAddr::V4(addr) => {
+            let [a, b, c, _] = addr.octets();
+            Box::new((1..=253).rev().map(move |last| Ipv4Addr::new(a, b, c, last).into()))
+        }
+        IpAddr::V6(addr) => {
+            let network = addr.to_bits() & !u128::from(u64::MAX);
+            Box::new((0..=0xffff).rev().map(move |last| Ipv6Addr::from_bits(network | 0xfeed_0000 | last).into()))
+        }
+    };
+    let prefix = if addr.is_ipv4() { 24 } else { 64 };
+    let mut free = candidates.filter(|candidate| *candidate != addr && !is_taken(*candidate));
+    Cidr { addr: free.next().unwrap_or(addr), prefix }
 }
 
 impl Service for Prober {
@@ -199,7 +253,7 @@ mod tests {
         let ping = Question::Ping("192.0.2.1".parse().unwrap());
         let tcp = Question::Tcp("192.0.2.1:80".parse().unwrap());
         for question in [ping, tcp] {
-            let mut prober = prober(question);
+            let mut prober = prober(question.clone());
             assert_eq!(run(&mut prober, None, 0, 5000), None);
             let mut host = Endpoint::new(&config(1)).unwrap();
             host.listen(80, 4).unwrap();
@@ -236,7 +290,7 @@ mod tests {
                     config.addrs.push(format!("2001:db8::{last}/64").parse().unwrap());
                     config
                 };
-                let mut prober = Prober::new(&six(9), question).unwrap();
+                let mut prober = Prober::new(&six(9), question.clone()).unwrap();
                 assert_eq!(run(&mut prober, None, 0, ready), None);
                 let mut host = Endpoint::new(&six(1)).unwrap();
                 host.listen(80, 4).unwrap();
@@ -251,7 +305,7 @@ mod tests {
         for question in
             ["198.51.100.1:80".parse().map(Question::Tcp).unwrap(), Question::Ping([198, 51, 100, 1].into())]
         {
-            let mut prober = prober(question);
+            let mut prober = prober(question.clone());
             assert_eq!(run(&mut prober, None, 0, 1000), None);
             assert!(prober.poll_timeout() >= Some(Instant::from_millis(1000)), "it does not spin");
         }

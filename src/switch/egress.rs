@@ -21,7 +21,8 @@
 //! All queues together are bounded too (`memory.rs`). As that fills, a port may hold less, and its marks shrink in
 //! proportion: its sources pause earlier, and still lose nothing.
 //!
-//! Floods pause nobody: a multicast must not be as slow as its slowest listener.
+//! Floods pause nobody: a multicast must not be as slow as its slowest listener. That a port is dead which is only flooded
+//! to shows after a longer time (`unread.rs`).
 
 use super::finish::{ROOM, may_merge, merge_into, shape_into};
 use super::memory::cost;
@@ -233,6 +234,7 @@ impl Switch {
             if let Err(reason) = done {
                 let reason = port.drop_waiting(reason, 1);
                 self.note_lost(id, reason, frame, bytes);
+                self.note_full(id);
             }
         }
     }
@@ -348,7 +350,7 @@ impl Switch {
     }
 
     /// Nobody has to wait for `id` any more.
-    fn end_congestion(&mut self, id: PortId) {
+    pub(super) fn end_congestion(&mut self, id: PortId) {
         let Some(port) = self.port_mut(id) else { return };
         let place = port.place;
         if port.check_at.take().is_none() {
@@ -391,7 +393,7 @@ impl Switch {
     /// When [`Switch::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let congested = self.congested.iter().filter_map(|&id| self.port(id)?.check_at).min();
-        earliest(earliest(congested, self.hosts.poll_timeout()), self.next_held())
+        earliest(earliest(congested, self.hosts.poll_timeout()), earliest(self.next_held(), self.next_unread()))
     }
 
     /// Does what is due: lets those go on who have waited long enough for another port, asks again for stations, and lets
@@ -421,6 +423,7 @@ impl Switch {
                 self.tell(Event::Stalled(id));
             }
         }
+        self.tend_unread(now);
     }
 
     /// Sends what waits for a port, which has said that it is writable.
@@ -477,6 +480,7 @@ impl Switch {
         let waiting = port.queue.clear(&mut self.memory);
         port.counters.count(reason, waiting as u64);
         port.blocked = false;
+        port.full_since = None;
         port.stalled = false; // without a word: its peer does not read again, it is gone
         self.relax(id);
     }

@@ -35,7 +35,8 @@ pub struct Flap {
 }
 
 struct Suspect {
-    mac: Mac,
+    /// Its last move.
+    flap: Flap,
     since: Instant,
     moves: u32,
     told: bool,
@@ -76,14 +77,14 @@ impl Watch {
         one.or(many.then_some(Found::Many(flap)))
     }
 
-    /// The addresses that were reported.
-    pub fn told(&self) -> impl Iterator<Item = Mac> {
-        self.suspects.iter().filter(|suspect| suspect.told).map(|suspect| suspect.mac)
+    /// The addresses that were reported, each with the ports of its last move.
+    pub fn told(&self) -> impl Iterator<Item = Flap> {
+        self.suspects.iter().filter(|suspect| suspect.told).map(|suspect| suspect.flap)
     }
 
     /// Marks this address as certainly that of two stations. True: that was not reported yet.
-    pub fn is_certain(&mut self, now: Instant, mac: Mac) -> bool {
-        let suspect = self.suspect(now, mac);
+    pub fn is_certain(&mut self, now: Instant, flap: Flap) -> bool {
+        let suspect = self.suspect(now, flap);
         !std::mem::replace(&mut suspect.told, true)
     }
 
@@ -115,7 +116,7 @@ impl Watch {
     }
 
     fn moved_one(&mut self, now: Instant, flap: Flap) -> Option<Flap> {
-        let suspect = self.suspect(now, flap.mac);
+        let suspect = self.suspect(now, flap);
         if now - suspect.since > WINDOW {
             suspect.since = now;
             suspect.moves = 0;
@@ -126,17 +127,18 @@ impl Watch {
         tell.then_some(flap)
     }
 
-    fn suspect(&mut self, now: Instant, mac: Mac) -> &mut Suspect {
-        let index = match self.suspects.iter().position(|suspect| suspect.mac == mac) {
+    fn suspect(&mut self, now: Instant, flap: Flap) -> &mut Suspect {
+        let index = match self.suspects.iter().position(|suspect| suspect.flap.mac == flap.mac) {
             Some(index) => index,
             None => {
                 if self.suspects.len() == SUSPECTS {
                     self.forget_one();
                 }
-                self.suspects.push(Suspect { mac, since: now, moves: 0, told: false });
+                self.suspects.push(Suspect { flap, since: now, moves: 0, told: false });
                 self.suspects.len() - 1
             }
         };
+        self.suspects[index].flap = flap;
         &mut self.suspects[index]
     }
 

@@ -1,8 +1,8 @@
 //! Queries about stations beyond the forwarding database: the IP addresses that they claim, and addresses claimed by
 //! two. The data are those of `hosts.rs` and `flap.rs`.
 
-use super::Switch;
 use super::hosts::TURN;
+use super::{Flap, Switch};
 use crate::frame::PortId;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
@@ -35,8 +35,8 @@ impl Switch {
         })
     }
 
-    /// The MAC addresses reported as those of two stations, heard on two ports by turns.
-    pub fn flapping(&self) -> impl Iterator<Item = Mac> {
+    /// The MAC addresses reported as those of two stations, heard on two ports by turns, with the last two.
+    pub fn flapping(&self) -> impl Iterator<Item = Flap> {
         self.watch.told()
     }
 }
@@ -102,7 +102,9 @@ mod tests {
                 .known(Instant::from_secs(31))
                 .any(|known| known.other.is_some() && known.addr.to_string() == "192.0.2.1")
         );
-        assert_eq!(switch.flapping().collect::<Vec<_>>(), [Mac([2; 6])]);
+        let flapping: Vec<(Mac, [PortId; 2])> =
+            switch.flapping().map(|flap| (flap.mac, [flap.from, flap.to])).collect();
+        assert_eq!(flapping, [(Mac([2; 6]), [ports[0], ports[1]])]);
     }
 
     #[test]

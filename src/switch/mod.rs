@@ -39,6 +39,7 @@ mod replay;
 mod tape;
 mod trace;
 mod twice;
+mod unread;
 mod updown;
 
 pub use bend::Way;
@@ -210,6 +211,8 @@ pub struct Switch {
     up_open: usize,
     congested: Vec<PortId>,
     resumed: Vec<PortId>,
+    /// Ports that had no room, and may have taken nothing since.
+    unread: Vec<PortId>,
     events: VecDeque<Event>,
     told_full: bool,
     turn: usize,
@@ -252,6 +255,7 @@ impl Switch {
             up_open: 0,
             congested: Vec::new(),
             resumed: Vec::new(),
+            unread: Vec::new(),
             events: VecDeque::new(),
             told_full: false,
             turn: 0,
@@ -290,6 +294,7 @@ impl Switch {
         self.set_time(now);
         self.straighten(id, DropReason::Removed);
         self.empty_queue(id, DropReason::Removed);
+        self.forget_unread(id);
         self.count_up(id, false);
         self.forget_cuts_of(id);
         self.watch.forget_port(id);

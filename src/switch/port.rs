@@ -112,6 +112,9 @@ pub(super) struct Port {
     /// Frames and bytes that left its queue since the last check or, when it is stalled, since `since`.
     pub pace: Pace,
     pub since: Instant,
+    /// Since when it has had no room for frames and taken none, and whether it is on the list of those that are looked at.
+    pub full_since: Option<Instant>,
+    pub is_unread: bool,
     /// It was reported that this port's share of the forwarding database is full.
     pub told_full: bool,
     /// What a bad line does to its frames, by [`Way`](super::Way).
@@ -136,6 +139,8 @@ impl Port {
             stalled: false,
             pace: Pace::default(),
             since: Instant::ZERO,
+            full_since: None,
+            is_unread: false,
             told_full: false,
             lines: [None, None],
         }
@@ -170,6 +175,9 @@ impl Port {
 
     /// Notes that frames have left its queue.
     pub fn took(&mut self, frames: usize, bytes: usize) {
+        if frames > 0 {
+            self.full_since = None;
+        }
         self.pace.frames += frames;
         self.pace.bytes += bytes;
     }

@@ -296,7 +296,7 @@ fn a_descriptor_is_never_offered_nothing() {
     balance(&switch);
 }
 
-use crate::limits::PAUSE_MILLIS;
+use crate::limits::{PAUSE_MILLIS, STALL_MILLIS};
 
 #[test]
 fn a_source_that_was_paused_anew_is_not_said_to_go_on() {
@@ -413,7 +413,33 @@ fn floods_and_unpausable_sources_never_pause_and_a_full_queue_counts() {
     switch.run(T, &numbered(STATION[2], STATION[3], 3, 0..1000), &mut edges);
     assert!((0..4).all(|port| !switch.is_paused(PortId(port))));
     assert_eq!(dropped(&switch, 2, DropReason::QueueFull), 1600);
-    assert_eq!(switch.poll_timeout(), None);
+    switch.handle_timeout(T + Duration::from_millis(PAUSE_MILLIS));
+    assert_eq!(switch.poll_event(), None, "nobody is looked at for being slow");
+    balance(&switch);
+}
+
+#[test]
+fn a_port_that_is_only_flooded_to_stalls_when_it_takes_nothing_for_a_second() {
+    let mut switch = pair_of_receivers();
+    let mut edges = Narrow::new([0; 4]);
+    let (second, flood) = (Duration::from_millis(STALL_MILLIS), numbered(BROADCAST, STATION[0], 0, 0..300));
+    switch.run(T, &flood, &mut edges);
+    assert_eq!((dropped(&switch, 2, DropReason::QueueFull), switch.poll_timeout()), (0, None), "it has room");
+    switch.run(T, &flood, &mut edges);
+    assert_eq!((dropped(&switch, 2, DropReason::QueueFull), switch.poll_timeout()), (200, Some(T + second)));
+    // One of them takes a frame meanwhile, and is slow only.
+    edges.room[3] = 1;
+    switch.flush(T + second / 2, PortId(3), &mut edges);
+    switch.handle_timeout(T + second);
+    let told: Vec<Event> = std::iter::from_fn(|| switch.poll_event()).collect();
+    assert_eq!(told, [Event::Stalled(PortId(2))]);
+    switch.run(T + second, &flood, &mut edges);
+    assert_eq!((dropped(&switch, 2, DropReason::Stalled), dropped(&switch, 3, DropReason::Stalled)), (300, 0));
+    edges.room[2] = 1000;
+    assert_eq!(switch.flush(T + second, PortId(2), &mut edges), Flush::Empty);
+    assert_eq!(switch.poll_event(), Some(Event::Drained(PortId(2))));
+    switch.remove_port(T + second, PortId(3));
+    assert_eq!(switch.poll_timeout(), None, "who has left is forgotten");
     balance(&switch);
 }
 

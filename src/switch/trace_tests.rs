@@ -260,11 +260,10 @@ impl Pair {
             assert_eq!(self.edges[0].offered[id.index()], at_once, "{what}");
             let dropped = reason(Stage::Egress);
             // Where all queues together are full, one copy may take another's room; and a descriptor that turns out to be
-            // closed leaves what it was offered to the queue.
+            // closed leaves what it was offered to the queue. Of a stalled port both count as that.
+            let made_room = [DropReason::QueuesFull, DropReason::Stalled];
             let is_sure = !self.limited
-                || copy.is_some()
-                    && traced.copies.len() == 1
-                    && !dropped.iter().any(|it| it.0 == DropReason::QueuesFull);
+                || copy.is_some() && traced.copies.len() == 1 && !dropped.iter().any(|it| made_room.contains(&it.0));
             let is_taken = at_once == 0 || self.edges[0].open[id.index()];
             if is_sure && is_taken {
                 assert_eq!(dropped, lost, "{what}");

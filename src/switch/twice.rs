@@ -64,8 +64,11 @@ impl Switch {
         }
         if mac != said.mac {
             self.tell_shared(now, place, Shared { addr: said.addr, one: (mac, from), other: (said.mac, port) });
-        } else if self.watch.is_certain(now, mac) {
-            self.tell(Event::Flapping(Flap { mac, from, to: port }));
+        } else {
+            let flap = Flap { mac, from, to: port };
+            if self.watch.is_certain(now, flap) {
+                self.tell(Event::Flapping(flap));
+            }
         }
     }
 }

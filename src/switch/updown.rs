@@ -89,7 +89,7 @@ impl Switch {
     /// Drops what waits for a port, but for the oldest frame.
     fn empty_behind_first(&mut self, id: PortId, reason: DropReason) {
         let now = self.now;
-        let Some(Port { queue, counters, blocked, stalled, .. }) =
+        let Some(Port { queue, counters, blocked, stalled, full_since, .. }) =
             self.ports.get_mut(id.index()).and_then(Option::as_mut)
         else {
             return;
@@ -102,7 +102,7 @@ impl Switch {
         });
         counters.count(reason, cut as u64);
         // Its rest leaves as soon as the peer takes it.
-        (*blocked, *stalled) = (!queue.is_empty(), false);
+        (*blocked, *stalled, *full_since) = (!queue.is_empty(), false, None);
         self.relax(id);
     }
 }

@@ -29,6 +29,7 @@ const ROOMS: &[Room] = &[
     Room { name: "config", may_use: &["ground", "switch"] },
     Room { name: "capture", may_use: &["ground", "switch", "config"] },
     Room { name: "control", may_use: &["ground", "switch", "capture"] },
+    Room { name: "scenario", may_use: &["ground", "config", "control"] },
     // services: know neither a switch nor a descriptor
     Room { name: "usb", may_use: &["ground", "config"] },
     Room { name: "usbip", may_use: &["ground", "config", "capture", "usb"] },
@@ -47,6 +48,8 @@ const ROOMS: &[Room] = &[
             "http",
         ],
     },
+    // play: scenarios on a bridge that runs
+    Room { name: "play", may_use: &["ground", "rights", "control", "engine", "scenario"] },
     // instances: programs in namespaces of their own, and their network
     Room { name: "launch", may_use: &["ground", "rights", "config", "service", "port", "engine"] },
     // programs: those of a bench, in order
@@ -58,11 +61,14 @@ const ROOMS: &[Room] = &[
         name: "cli",
         may_use: &[
             "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "http",
-            "engine", "launch", "programs", "doctor",
+            "engine", "launch", "programs", "doctor", "scenario", "play",
         ],
     },
     // what the program and the tests take of any room
-    Room { name: "internals", may_use: &["ground", "capture", "control", "usbip", "service", "port", "cli"] },
+    Room {
+        name: "internals",
+        may_use: &["ground", "capture", "control", "scenario", "usbip", "service", "port", "cli"],
+    },
 ];
 
 /// What the rooms of `service` stand on.
@@ -139,6 +145,7 @@ const ENGINE: &[Room] = &[
     // what is done with them: each one matter
     Room { name: "arrival", may_use: &["ground", "slot", "ports"] },
     Room { name: "links", may_use: &["ground", "ports"] },
+    Room { name: "places", may_use: &["ground", "slot", "ports"] },
     Room { name: "cable", may_use: &["parting", "ports", "links"] },
     Room { name: "listeners", may_use: &["ground", "slot", "ports"] },
     Room { name: "events", may_use: &["ports", "fates"] },
@@ -158,6 +165,7 @@ const ENGINE: &[Room] = &[
             "departed",
             "slot",
             "ports",
+            "places",
             "arrival",
             "listeners",
             "show",
@@ -176,14 +184,15 @@ const ENGINE: &[Room] = &[
     Room {
         name: "turn",
         may_use: &[
-            "ground", "watcher", "ports", "arrival", "links", "events", "show", "trace", "thread", "lives", "settings",
-            "breath", "command",
+            "ground", "watcher", "ports", "places", "arrival", "links", "events", "show", "trace", "thread", "lives",
+            "settings", "breath", "command",
         ],
     },
     Room { name: "bridge", may_use: &["ground", "tap", "recorder", "fates", "prepare", "command", "turn"] },
+    // it runs a service itself, for as long as a host is asked
     Room {
         name: "control",
-        may_use: &["ground", "watcher", "trace", "tap", "recorder", "settings", "command", "fdb", "bridge"],
+        may_use: &["ground", "watcher", "trace", "tap", "recorder", "runner", "settings", "command", "fdb", "bridge"],
     },
     Room { name: "tests", may_use: &["ground", "prepare", "bridge", "turn"] },
 ];

@@ -109,7 +109,7 @@ fn a_full_disk_leaves_a_whole_file_and_a_word_on_it() {
         }
         assert!(frames > 20 && files.len() > round, "{} files, {}", files.len(), end.stderr);
         let place = if round == 0 { "it" } else { "them" };
-        let said = format!("No space left on device (os error 28); what is in {place} is whole: {frames} frames\n");
+        let said = format!("No space left on device; what is in {place} is whole: {frames} frames\n");
         assert!(end.code() == 1 && end.stderr.contains(&said), "{}, and not {said}", end.stderr);
         assert!(end.stderr.contains("\n  hint: make room there, or capture less: --snap 96"), "{}", end.stderr);
     }
@@ -129,7 +129,7 @@ fn whatever_cannot_be_written_has_one_status_and_a_hint() {
     ] {
         let end = zbridge!("capture", "-w", &path).env(RUN, lab.dir.root()).run();
         assert_eq!(end.code(), 1, "{}", end.stderr);
-        assert!(end.stderr.starts_with(&format!("error: {path}: ")), "{}", end.stderr);
+        assert!(end.stderr.contains(&format!("error: {path}: ")), "{}", end.stderr);
         assert!(end.stderr.contains(&format!("\n  hint: {hint}")), "{}", end.stderr);
     }
 }

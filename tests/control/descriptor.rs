@@ -136,7 +136,7 @@ fn what_is_no_port_is_refused_and_nothing_is_kept() {
         assert!(error.what().contains(says), "{spec}: {error}");
     }
     let spec = "packet:zeth".to_owned();
-    let without = Command::PortAdd { spec, fd: true, lifetime: Lifetime::Connection };
+    let without = Command::PortAdd { spec, fd: true, lifetime: Lifetime::Connection, may_exist: false };
     let error = client.request::<serde_json::Value>(without).unwrap_err();
     assert_eq!((error.class(), error.what()), (Class::Usage, "no descriptor came with the request"));
     assert_eq!(open(), before, "descriptors were closed");

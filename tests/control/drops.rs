@@ -127,11 +127,11 @@ fn a_loss_is_told_with_its_reason_an_example_and_what_to_do() {
         "a#1\n  in: 1 received = 0 forwarded + 1 dropped\n  out: 0 copies = 0 sent + 0 queued + 0 dropped\n",
         "  in no-egress: 1, the last ",
         "      no other port that is up may take it\n",
-        "e.g. ARP, Request who-has 192.0.2.2 tell 192.0.2.1\n",
+        " > ff:ff:ff:ff:ff:ff, ARP, Request who-has",
     ] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
-    watching.wait_for("a#1 in no-egress +1 (1)  ARP, Request who-has", support::PATIENCE);
+    watching.wait_for(" > ff:ff:ff:ff:ff:ff, ARP, Request who-has", support::PATIENCE);
     watching.sigint();
     assert!(lab.told(&["drops", "b"]).starts_with("b\n  in: 0 received"));
     lab.refused(&["drops", "c"], 4, "no port is named c");

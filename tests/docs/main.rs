@@ -27,6 +27,7 @@ const PAGES: &[(&str, &[&str])] = &[
         &["zbridge --name lab --port unix:/tmp/left,switch=left --port unix:/tmp/right,switch=right"],
     ),
     ("src/cli/topics/metrics.md", &[]),
+    ("src/cli/topics/scenario.md", &[]),
     ("src/cli/topics/impair.md", &[]),
     ("src/cli/topics/usb.md", &[]),
     ("src/cli/topics/view.md", &["zbridge --port unix:/tmp/inst1"]),
@@ -205,6 +206,11 @@ fn impair() {
 #[test]
 fn metrics() {
     read("src/cli/topics/metrics.md");
+}
+
+#[test]
+fn scenario() {
+    read("src/cli/topics/scenario.md");
 }
 
 #[test]

@@ -37,7 +37,7 @@ macro_rules! fuzz {
 fuzz! {
     port_spec switch_spec config length_prefix slip uart_pipe view offload coalesce checksum rewrite switch failing_edges
     failing_switch endpoint pdu usbip usbip_client usbip_split hid_script nat dhcp4 dhcp6 dns tftp dhcp_client control
-    filter trace_words
+    filter trace_words scenario
 }
 
 #[test]

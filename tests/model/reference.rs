@@ -14,6 +14,7 @@ const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 /// What a frame that waits costs beside its length.
 const FRAME_COST: usize = 32;
 const PAUSE: Duration = Duration::from_millis(5);
+const STALL: Duration = Duration::from_secs(1);
 const FLAP_MOVES: u32 = 4;
 const LOOP_TURNS: u32 = 16;
 const FLAP_WINDOW: Duration = Duration::from_secs(10);
@@ -72,6 +73,8 @@ pub struct Port {
     /// Frames and bytes that left its queue since it was last asked, or, when it is stalled, since this moment.
     taken: (usize, usize),
     since: Instant,
+    /// Since when it has dropped frames that it had no room for, and taken none.
+    full_since: Option<Instant>,
     /// What the descriptor still takes, and whether that is lost.
     pub room: usize,
     pub broken: bool,
@@ -156,6 +159,7 @@ impl Reference {
             deadline: None,
             taken: (0, 0),
             since: Instant::ZERO,
+            full_since: None,
             room,
             broken: false,
             left: Vec::new(),
@@ -191,6 +195,7 @@ impl Reference {
         port.queue_bytes = 0;
         port.busy = false;
         port.stalled = false;
+        port.full_since = None;
         port.deadline = None;
         self.release(id);
     }
@@ -246,7 +251,7 @@ impl Reference {
                     Verdict::Drop(_) => false,
                 };
                 if mine {
-                    self.copy_to(egress, arrival, takes);
+                    self.copy_to(now, egress, arrival, takes);
                 }
             }
             self.pause(now, egress, &fillers);
@@ -369,7 +374,7 @@ impl Reference {
         }
     }
 
-    fn copy_to(&mut self, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
+    fn copy_to(&mut self, now: Instant, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
         let waits = self.ports.get(ingress).is_some_and(|port| port.waits_for == Some(egress));
         let cost = packet.bytes.len() + FRAME_COST;
         let (mut free, fair) = (self.free(), self.fair());
@@ -399,6 +404,7 @@ impl Reference {
             if full || port.cost() + len + FRAME_COST > free {
                 let reason = if full { "queue-full" } else { "queues-full" };
                 *port.counts.drops.entry(if port.stalled { "stalled" } else { reason }).or_default() += 1;
+                port.full_since = port.full_since.or((!port.stalled).then_some(now));
             } else {
                 port.queue_bytes += len;
                 port.queue.push_back(packet.clone());
@@ -454,7 +460,8 @@ impl Reference {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.ports.values().filter_map(|port| port.deadline).min()
+        let full = self.ports.values().filter_map(|port| Some(port.full_since? + STALL));
+        self.ports.values().filter_map(|port| port.deadline).chain(full).min()
     }
 
     pub fn timeout(&mut self, now: Instant) {
@@ -475,6 +482,26 @@ impl Reference {
                 port.stalled = true;
                 port.since = now;
                 self.said.push(Said::Stalled(id));
+            }
+        }
+        self.timeout_of_unread(now);
+    }
+
+    /// Who was full and took nothing for a second is dead, whether or not anybody waits for it.
+    fn timeout_of_unread(&mut self, now: Instant) {
+        for id in self.ports.keys().copied().collect::<Vec<_>>() {
+            let port = self.ports.get_mut(&id).unwrap();
+            if port.stalled {
+                port.full_since = None;
+            }
+            if port.full_since.is_some_and(|since| since + STALL <= now) {
+                port.full_since = None;
+                port.stalled = true;
+                port.taken = (0, 0);
+                port.since = now;
+                port.deadline = None;
+                self.said.push(Said::Stalled(id));
+                self.release(id);
             }
         }
     }
@@ -521,6 +548,7 @@ impl Port {
         let packet = self.queue.pop_front()?;
         let len = packet.bytes.len();
         self.queue_bytes -= len;
+        self.full_since = None;
         self.taken.0 += 1;
         self.taken.1 += len;
         Some(packet)

@@ -121,6 +121,17 @@ impl Filter {
         !self.0.any(&|test| matches!(test, Test::In(_) | Test::Out(_) | Test::Drop(_)))
     }
 
+    /// The ports that it names.
+    pub fn ports(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        self.0.visit(&mut |test| {
+            if let Test::In(port) | Test::Out(port) = test {
+                found.push(port.as_str());
+            }
+        });
+        found
+    }
+
     /// Whether it asks for copies that left.
     pub fn wants_copies(&self) -> bool {
         self.0.any(&|test| matches!(test, Test::Out(_)))
@@ -149,6 +160,14 @@ impl Node {
             }
             Self::Not(node) => node.eval(seen, frame).map(|taken| !taken),
             Self::Test(test) => test.eval(seen, frame),
+        }
+    }
+
+    fn visit<'a>(&'a self, each: &mut impl FnMut(&'a Test)) {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().for_each(|node| node.visit(each)),
+            Self::Not(node) => node.visit(each),
+            Self::Test(test) => each(test),
         }
     }
 

@@ -57,7 +57,7 @@ pub fn parse(text: &str) -> Result<Option<Node>> {
     match parser.peek() {
         None => Ok(Some(node)),
         Some(")") => Err(parser.wrong("there is a \")\" without its \"(\"")),
-        Some(_) => Err(parser.wrong_word("and or or has to stand here", &["and", "or"])),
+        Some(_) => Err(parser.wrong_word("\"and\" or \"or\" has to stand here", &parser.joints())),
     }
 }
 
@@ -109,6 +109,14 @@ impl<'a> Parser<'a> {
                 self.wrong(what).hint(format!("{}\n{INDENT}zbridge help capture says what each means", all.trim()))
             }
         }
+    }
+
+    /// The words that may stand where an expression could end: behind a protocol, those that narrow it down, too.
+    fn joints(&self) -> Vec<&'static str> {
+        let before = self.next.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let narrow = before.is_some_and(|token| layer(token.text).is_some());
+        let more: &[&str] = if narrow { &["src", "dst", "host", "net", "port", "portrange", "proto"] } else { &[] };
+        ["and", "or"].iter().chain(more).copied().collect()
     }
 
     fn too_deep(&self) -> Error {

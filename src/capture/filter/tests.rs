@@ -123,7 +123,7 @@ fn ones_own_words() {
 fn what_is_wrong_is_said_with_the_nearest_word() {
     for (text, says) in [
         ("prot 5", "this is no word of a filter; the nearest is \"port\""),
-        ("udp prt 5", "and or or has to stand here"),
+        ("udp prt 5", "\"and\" or \"or\" has to stand here; the nearest is \"port\""),
         ("port", "at its end: expected a port"),
         ("port http-", "expected a port"),
         ("host 192.0.2", "expected an IP address"),

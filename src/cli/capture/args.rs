@@ -92,6 +92,14 @@ pub struct Asked {
     pub time: Option<Duration>,
 }
 
+impl Asked {
+    /// Whether the filter asks for what leaves.
+    pub fn wants_out(&self) -> bool {
+        // It was understood before.
+        self.wish.understood().is_ok_and(|(_, wanted)| wanted.copies)
+    }
+}
+
 impl CaptureArgs {
     /// What they ask for.
     ///

@@ -4,7 +4,7 @@
 
 use super::output::{STDOUT, WIRESHARK};
 use crate::config::text::shell;
-use crate::error::{Class, Error};
+use crate::error::{Class, Error, words};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub fn cannot(name: &str, error: &io::Error) -> Error {
         None => Error::system(name, error),
         Some(hint) => {
             let class = if error.kind() == ErrorKind::PermissionDenied { Class::Permission } else { Class::Runtime };
-            Error::new(class, format!("{name}: {error}")).hint(hint)
+            Error::new(class, format!("{name}: {}", words(error))).hint(hint)
         }
     }
 }
@@ -81,7 +81,7 @@ mod tests {
         let full = io::Error::from_raw_os_error(libc::ENOSPC);
         assert_eq!(
             cannot_go_on("x", &full, false, 1).what(),
-            "x: No space left on device (os error 28); what is in it is whole: 1 frame"
+            "x: No space left on device; what is in it is whole: 1 frame"
         );
         assert!(cannot_go_on(STDOUT, &full, true, 2).what().ends_with("what is in them is whole: 2 frames"));
         let gone = io::Error::from_raw_os_error(libc::EIO);

@@ -42,8 +42,13 @@ pub(super) fn run(asked: Asked) -> Result<()> {
     let mut output = Output::new(&asked.goal, ending.clone())?;
     let (place, is_extcap) = (output::place(&asked.goal), matches!(asked.goal, Goal::Extcap(..)));
     let stop = stop::one_wish()?;
-    let mut capturing = ask::connect(asked.to.as_deref())?.capture(asked.switch.as_deref(), asked.wish.clone())?;
+    let client = ask::connect(asked.to.as_deref())?;
+    let bridge = client.greeting().name.clone();
+    let mut capturing = client.capture(asked.switch.as_deref(), asked.wish.clone())?;
     output.begin()?;
+    if !is_extcap {
+        super::screen::say(&listening(&asked, &bridge));
+    }
     let done = ending.start(capturing.stopper()?, stop, asked.time)?;
     let toolbar = match asked.goal {
         Goal::Extcap(_, Some((from, to))) => Some(Toolbar::start(&from, to)?),
@@ -69,6 +74,22 @@ pub(super) fn run(asked: Asked) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Class::NoDaemon, "the bridge has ended before the capture, which is whole up to there"))
+}
+
+/// What is captured from now on, as tcpdump says it.
+fn listening(asked: &Asked, bridge: &str) -> String {
+    let Asked { wish, .. } = asked;
+    let ports = if wish.ports.is_empty() { "all ports".to_owned() } else { wish.ports.join(", ") };
+    let filter = if wish.filter.is_empty() { String::new() } else { format!(" (filter {:?})", wish.filter) };
+    // What a port sends is seen where it came in; who names one wants to know what it was sent, too.
+    let way = match (wish.drops, wish.copies || asked.wants_out()) {
+        (true, _) => ", drops only",
+        (false, true) => "",
+        (false, false) if wish.ports.is_empty() => "",
+        (false, false) => ": what comes in there, with --copies also what leaves",
+    };
+    let said = format!("listening on {ports} of {bridge}{filter}{way}; Ctrl-C ends\n");
+    crate::visible::visible_lines(&said).into_owned()
 }
 
 /// What a capture came to.

@@ -1,5 +1,7 @@
 //! Where the blocks of a capture go: lines, standard output, Wireshark, a file or several.
 
+use super::super::layout::hung;
+use super::super::style::width_of;
 use super::Goal;
 use super::ending::Ending;
 use super::failing::{cannot, cannot_go_on};
@@ -28,7 +30,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// See the head of the file.
 pub enum Output {
-    Lines(Lines, Paced),
+    /// And how wide they may be.
+    Lines(Lines, Paced, Option<usize>),
     Stream(Paced, String, Option<Child>),
     Files(Files),
 }
@@ -59,7 +62,7 @@ impl Output {
     pub fn new(goal: &Goal, ending: Arc<Ending>) -> Result<Self> {
         let paced = Paced::new(ending);
         Ok(match goal {
-            Goal::Lines => Self::Lines(Lines::new(), paced),
+            Goal::Lines => Self::Lines(Lines::new(), paced, width_of(stdout()).filter(|_| stdout().is_terminal())),
             Goal::Stdout if stdout().is_terminal() => {
                 return Err(Error::usage("standard output is a terminal, and a pcapng file no text")
                     .hint("zbridge capture -w - | wireshark -k -i -; without -w it prints lines"));
@@ -78,7 +81,7 @@ impl Output {
     /// It cannot be.
     pub fn begin(&mut self) -> Result<()> {
         let (paced, name, child) = match self {
-            Self::Lines(_, paced) => return paced.open_fd(stdout()).map_err(|error| cannot(STDOUT, &error)),
+            Self::Lines(_, paced, _) => return paced.open_fd(stdout()).map_err(|error| cannot(STDOUT, &error)),
             Self::Stream(paced, name, child) => (paced, name, child),
             Self::Files(_) => return Ok(()),
         };
@@ -104,10 +107,10 @@ impl Output {
     pub fn take(&mut self, block: &Block<'_>) -> io::Result<()> {
         let is_frame = block.kind == PACKET;
         match self {
-            Self::Lines(lines, paced) => {
+            Self::Lines(lines, paced, width) => {
                 let mut text = String::new();
                 lines.push(block, time_of_day, &mut text);
-                paced.push(text.as_bytes(), is_frame);
+                paced.push(hung(&text, *width).as_bytes(), is_frame);
                 Ok(())
             }
             Self::Stream(paced, ..) => {
@@ -124,7 +127,7 @@ impl Output {
     /// It cannot be written.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Lines(_, paced) | Self::Stream(paced, ..) => paced.flush(),
+            Self::Lines(_, paced, _) | Self::Stream(paced, ..) => paced.flush(),
             Self::Files(files) => files.flush(),
         }
     }
@@ -132,7 +135,7 @@ impl Output {
     /// Frames that were not written because nobody took them.
     pub fn lost(&self) -> u64 {
         match self {
-            Self::Lines(_, paced) | Self::Stream(paced, ..) => paced.lost(),
+            Self::Lines(_, paced, _) | Self::Stream(paced, ..) => paced.lost(),
             Self::Files(_) => 0,
         }
     }
@@ -140,7 +143,7 @@ impl Output {
     /// Whether the reader of the FIFO that was named has left.
     pub fn has_left(&self) -> bool {
         match self {
-            Self::Lines(_, paced) | Self::Stream(paced, ..) => paced.has_left(),
+            Self::Lines(_, paced, _) | Self::Stream(paced, ..) => paced.has_left(),
             Self::Files(_) => false,
         }
     }
@@ -159,7 +162,7 @@ impl Output {
     /// The error of a write, or of the connection.
     pub fn failed(&self, error: &io::Error) -> Error {
         let (paced, name) = match self {
-            Self::Lines(_, paced) => (paced, STDOUT),
+            Self::Lines(_, paced, _) => (paced, STDOUT),
             Self::Stream(paced, name, _) => (paced, name.as_str()),
             Self::Files(files) => {
                 return cannot_go_on(&files.path.display().to_string(), error, true, files.frames());

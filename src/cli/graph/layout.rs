@@ -5,7 +5,8 @@
 //! below each other, and what does not fit a row is cut by who draws it. On a radio medium there is no bar; the links
 //! between nodes cross the space that it would have.
 
-use super::model::{Mood, Picture, Place, Port, Program, ProgramMood, Switch, per_second};
+use super::model::{Mood, Picture, Place, Port, Program, ProgramMood, Switch};
+use crate::cli::units::per_second;
 
 /// The width of a picture where nothing else is said.
 pub const WIDTH: u32 = 980;

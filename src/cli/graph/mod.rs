@@ -17,6 +17,7 @@ mod tests;
 
 pub use planned::PLANNED;
 
+use super::style::width_of;
 use super::{ask, print};
 use crate::error::Result;
 use model::{Answers, Before, Picture, picture};
@@ -74,7 +75,7 @@ pub fn run(args: &GraphArgs) -> Result<()> {
         Form { mermaid: true, .. } => words::mermaid(&shown).into_bytes(),
         Form { dot: true, .. } => words::dot(&shown).into_bytes(),
         Form { json: true, .. } => crate::control::print(&shown),
-        _ => text::tree(&shown).into_bytes(),
+        _ => text::tree(&shown, width_of(std::io::stdout())).into_bytes(),
     })
 }
 

@@ -2,10 +2,11 @@
 //! running bridge. `zbridge graph` and `zbridge view` draw it; nothing here knows how.
 
 use crate::cli::stations::{Station, stations};
-use crate::cli::table::{dropped, peer, reasons};
+use crate::cli::table::{dropped, mark_gone, peer, reasons, settings};
 use crate::control::{InstanceInfo, MediumInfo, PortInfo, RadioInfo, StatusInfo, SwitchInfo};
 use crate::engine::control::Client;
 use crate::error::{Class, Error, Result};
+use crate::service::report::LOST;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -183,7 +184,8 @@ impl Answers {
         let fdb = client.fdb(None)?;
         let told = client.stations()?;
         let (instances, radio) = (client.instances().or_else(older)?, client.radio().or_else(older)?);
-        let (status, at) = (client.status()?, Instant::now());
+        let (mut status, at) = (client.status()?, Instant::now());
+        status.switches.iter_mut().for_each(mark_gone);
         let stations = stations(fdb, &told, &status);
         Ok(Self { at, status, stations, instances: instances.instances, radio })
     }
@@ -339,11 +341,16 @@ fn notes(info: &PortInfo) -> Vec<String> {
     let mut notes: Vec<String> = info
         .figures
         .iter()
-        .map(|(of, each)| {
-            let each: Vec<String> = each.iter().map(|(name, figure)| format!("{figure} {name}")).collect();
-            if each.is_empty() { of.clone() } else { format!("{of}: {}", each.join(", ")) }
+        // What it has lost stands among the drops.
+        .filter(|(of, _)| *of != LOST)
+        .filter_map(|(of, each)| {
+            // What never happened is no news.
+            let each = each.iter().filter(|(_, figure)| **figure > 0);
+            let each: Vec<String> = each.map(|(name, figure)| format!("{figure} {name}")).collect();
+            (!each.is_empty()).then(|| format!("{of}: {}", each.join(", ")))
         })
         .collect();
+    notes.extend(settings(info));
     notes.extend(info.leases.iter().map(|lease| {
         let name = lease.name.as_deref().unwrap_or(&lease.mac);
         format!("lease {} {name}", lease.addr)
@@ -373,26 +380,4 @@ fn program(info: &InstanceInfo) -> Program {
         many => state.push_str(&format!(", {many} restarts")),
     }
     Program { name: info.name.clone(), state, mood, lines: info.lines.clone() }
-}
-
-/// A rate in few characters: `12/s`, `1.2k/s`, `3.4M/s`.
-pub fn per_second(rate: f64) -> String {
-    format!("{}/s", short(rate, ""))
-}
-
-/// Bits a second: `960 bit/s`, `1.2 Mbit/s`.
-pub fn bits(rate: f64) -> String {
-    format!("{}bit/s", short(rate, " "))
-}
-
-/// A number in few characters.
-pub fn short(number: f64, gap: &str) -> String {
-    let (scaled, unit) = match number {
-        it if it >= 1e9 => (it / 1e9, "G"),
-        it if it >= 1e6 => (it / 1e6, "M"),
-        it if it >= 1e3 => (it / 1e3, "k"),
-        it => (it, ""),
-    };
-    let digits = usize::from(scaled < 10.0 && (!unit.is_empty() || scaled.fract() >= 0.05));
-    format!("{scaled:.digits$}{gap}{unit}")
 }

@@ -1,7 +1,9 @@
 //! A picture as SVG: a file that needs nothing beside itself, and looks as it should on light and dark ground.
 
 use super::layout::{Card, Group, Plan, Row, WIDTH, plan};
-use super::model::{Link, Mood, Picture, Port, Program, ProgramMood, Switch, bits, per_second, short};
+use super::model::{Link, Mood, Picture, Port, Program, ProgramMood, Switch};
+use crate::cli::table::how_many;
+use crate::cli::units::{amount, bits, per_second};
 use crate::visible::visible;
 use std::fmt::Write as _;
 
@@ -80,10 +82,8 @@ impl Pen {
         let (middle, side) = if one_side { (group.bar.0, " side") } else { (laid.width / 2.0, "") };
         let room = ((laid.width - 2.0 * group.bar.0.min(40.0)) / BOLD) as usize;
         self.text(middle, group.top + 18.0, &format!("title{side}"), &cut(&format!("switch {}", switch.name), room));
-        let ports = match switch.ports.len() {
-            1 => "1 port".to_owned(),
-            many => format!("{many} ports"),
-        };
+        let clients = switch.ports.iter().map(|port| port.clients.len()).sum();
+        let ports = how_many(switch.ports.len(), clients);
         let below = match (&switch.trouble, &switch.radio) {
             (Some(trouble), _) => format!("⚠ {trouble}"),
             (None, Some(radio)) if radio.all_to_all => {
@@ -185,8 +185,8 @@ impl Pen {
                 (true, true) => format!("{way} {} {}", per_second(rate), bits(speed)),
                 (true, false) => format!("{way} {}", per_second(rate)),
                 (false, _) if frames == 0 => continue,
-                (false, true) => format!("{way} {} frames", short(frames as f64, "")),
-                (false, false) => format!("{way} {}", short(frames as f64, "")),
+                (false, true) => format!("{way} {} frames", amount(frames as f64)),
+                (false, false) => format!("{way} {}", amount(frames as f64)),
             };
             self.text(middle, at, if rate > 0.0 { "rate moves" } else { "rate" }, &says);
         }

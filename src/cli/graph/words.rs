@@ -1,7 +1,8 @@
 //! A picture in the languages of two other programs that draw: mermaid's flowcharts, which GitHub shows in Markdown, and
 //! graphviz's dot. Names are written by the rules of each, so that none is read as anything but a name.
 
-use super::model::{Mood, Picture, Port, Program, Switch, per_second};
+use super::model::{Mood, Picture, Port, Program, Switch};
+use crate::cli::units::per_second;
 use crate::visible::visible;
 use std::fmt::Write as _;
 

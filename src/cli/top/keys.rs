@@ -214,6 +214,7 @@ fn step(bytes: &[u8], is_all: bool) -> Step {
         b'\r' | b'\n' => KeyCode::Enter,
         0x08 | 0x7f => KeyCode::Backspace,
         0x03 => return Step::Key(1, Some(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL))),
+        0x1a => return Step::Key(1, Some(KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL))),
         0x20..0x7f => KeyCode::Char(char::from(first)),
         0x80.. => return beyond_ascii(bytes, is_all),
         _ => return Step::Key(1, None),

@@ -98,6 +98,11 @@ fn show(app: &mut App, asker: &Asker, captures: &mut Captures, screen: &mut Scre
         if signals.came() {
             return Ok(());
         }
+        if signals.is_to_stop() {
+            screen.stop().map_err(|cause| of_terminal(&cause))?;
+            drawn = None;
+            continue;
+        }
         if !screen.is_held() {
             return Err(Error::new(Class::Fault, "a thread of this command has failed"));
         }
@@ -122,6 +127,7 @@ fn show(app: &mut App, asker: &Asker, captures: &mut Captures, screen: &mut Scre
                     app.say(said);
                 }
                 Some(Action::Change(change)) => asker.change(change),
+                Some(Action::Stop) => signals.stop(),
                 None => {}
             }
         }

@@ -6,7 +6,7 @@ use super::asker::{Change, Look};
 use super::events::{Happened, between};
 use crate::control::{Greeting, PortInfo, StatusInfo};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 /// Samples of a port: as many as the widest sparkline shows.
@@ -27,6 +27,8 @@ pub enum Action {
     Capture(String),
     /// Changes the bridge.
     Change(Change),
+    /// Stops this process, as a shell's job.
+    Stop,
 }
 
 /// What a port did in the time between two looks, a second.
@@ -113,7 +115,7 @@ pub struct App {
     events: VecDeque<Happened>,
     said: String,
     gone: Option<String>,
-    capturing: BTreeSet<String>,
+    capturing: BTreeMap<String, String>,
     /// Specifications of ports that were removed here, the last one last.
     removed: Vec<String>,
 }
@@ -134,7 +136,7 @@ impl App {
             events: VecDeque::new(),
             said: String::new(),
             gone: None,
-            capturing: BTreeSet::new(),
+            capturing: BTreeMap::new(),
             removed: Vec::new(),
         }
     }
@@ -248,15 +250,18 @@ impl App {
         self.said = said;
     }
 
-    /// The ports that are being captured.
-    pub fn set_captures<'a>(&mut self, ports: impl Iterator<Item = &'a str>) {
-        self.capturing = ports.map(str::to_owned).collect();
+    /// The ports that are being captured, and how that goes.
+    pub fn set_captures<'a>(&mut self, ports: impl Iterator<Item = (&'a str, String)>) {
+        self.capturing = ports.map(|(port, how)| (port.to_owned(), how)).collect();
     }
 
     /// Takes a key.
     pub fn key(&mut self, key: KeyEvent) -> Option<Action> {
         if key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('c')) {
             return Some(Action::Quit);
+        }
+        if key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('z')) {
+            return Some(Action::Stop);
         }
         match std::mem::replace(&mut self.over, Over::Nothing) {
             Over::Filter => {
@@ -410,7 +415,7 @@ impl App {
 
     /// Whether a port is being captured.
     pub fn is_captured(&self, port: &str) -> bool {
-        self.capturing.contains(port)
+        self.capturing.contains_key(port)
     }
 
     /// The filter.
@@ -428,9 +433,10 @@ impl App {
         &self.over
     }
 
-    /// What the last line says.
+    /// What the last line says: what there is to say, or how the capture of the selected port goes.
     pub fn said(&self) -> &str {
-        &self.said
+        let captured = || self.selected().and_then(|row| self.capturing.get(&row.port.name));
+        if self.said.is_empty() { captured().map_or("", String::as_str) } else { &self.said }
     }
 }
 

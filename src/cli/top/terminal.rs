@@ -20,7 +20,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::stdout;
 use rustix::termios::tcgetwinsize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use std::fs::File;
 use std::io::{self, Read, Stdout};
 use std::mem::ManuallyDrop;
@@ -67,14 +67,26 @@ impl Screen {
             }));
         });
         let terminal = ManuallyDrop::new(of_size(size())?);
-        enable_raw_mode()?;
-        TAKEN.store(true, Ordering::SeqCst);
         // Made before the screen is switched: if that fails, its drop restores what was set.
         let screen = Self { terminal, palette, level: log::max_level() };
-        // A line of the log would stand amid the picture.
-        log::set_max_level(log::LevelFilter::Off);
-        execute!(io::stdout(), EnterAlternateScreen, Print(MARKED.0), Clear(ClearType::All))?;
+        take()?;
         Ok(screen)
+    }
+
+    /// Stops the process as a shell's job is stopped, and goes on when the shell has it go on: until then the terminal is
+    /// the shell's.
+    ///
+    /// # Errors
+    /// The terminal cannot be set again.
+    pub fn stop(&mut self) -> io::Result<()> {
+        restore();
+        // Here it sleeps.
+        let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+        take()?;
+        // With its cursor shown, the drop of the old one writes nothing.
+        self.terminal.show_cursor()?;
+        *self.terminal = of_size(size())?;
+        Ok(())
     }
 
     /// Whether it has another size than the picture.
@@ -122,6 +134,15 @@ fn size() -> Rect {
     Rect::new(0, 0, width.min(MOST.0), height.min(MOST.1))
 }
 
+/// Sets the terminal.
+fn take() -> io::Result<()> {
+    enable_raw_mode()?;
+    TAKEN.store(true, Ordering::SeqCst);
+    // A line of the log would stand amid the picture.
+    log::set_max_level(log::LevelFilter::Off);
+    execute!(io::stdout(), EnterAlternateScreen, Print(MARKED.0), Clear(ClearType::All))
+}
+
 /// Gives the terminal back, once.
 fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
@@ -153,6 +174,8 @@ fn restore_at_once() {
 /// The signals that end a program.
 pub struct Signals {
     came: Arc<AtomicUsize>,
+    /// SIGTSTP has come, or its key.
+    stop: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -170,13 +193,15 @@ impl Signals {
             let far = far.try_clone().map_err(failed)?;
             signal_hook::low_level::pipe::register(signal, far).map_err(failed)?;
         }
+        let stop = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGTSTP, stop.clone()).map_err(failed)?;
         let mut near = File::from(near);
-        let signals = Self { came: came.clone() };
+        let signals = Self { came: came.clone(), stop: stop.clone() };
         let work = move || {
             if near.read_exact(&mut [0]).is_ok() {
                 std::thread::sleep(GRACE);
                 restore_at_once();
-                Self { came }.obey();
+                Self { came, stop }.obey();
             }
         };
         rights::spawn_to_look("zb-signals", &ROLE, work)
@@ -187,6 +212,16 @@ impl Signals {
     /// Whether one has come.
     pub fn came(&self) -> bool {
         self.came.load(Ordering::SeqCst) != 0
+    }
+
+    /// The process is to be stopped.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is to be stopped now, once for each time.
+    pub fn is_to_stop(&self) -> bool {
+        self.stop.swap(false, Ordering::SeqCst)
     }
 
     /// Ends the process by the signal that has come, if one has: whoever sent it sees that in the status.

@@ -3,9 +3,10 @@
 //! It never tells anything by colour alone: a state is a word, what is wrong has a sign before it, and the selected port
 //! has an arrow. The colours are such that red-green blindness takes nothing from them; with NO_COLOR there are none.
 
-use super::super::layout::{amount, shortened};
+use super::super::layout::shortened;
 use super::super::stations::Station;
-use super::super::table::dropped;
+use super::super::table::{counted, dropped};
+use super::super::units::{amount, bits};
 use super::events::{Happened, Weight, has_failed};
 use super::model::{App, Order, Over, Row, Sample, whereabouts};
 use crate::config::text::{meanings, wrap};
@@ -31,13 +32,13 @@ const KEYS: [(&str, &str); 12] = [
     ("up, down, j, k", "select a port; PgUp, PgDn, Home and End go further"),
     ("/", "filter: ports whose name, kind, state or peer has these letters; Enter keeps it, Esc ends it"),
     ("s", "sort: as the bridge has them, by traffic, by drops"),
-    ("c", "capture the selected port into a file here, and end that again"),
+    ("c", "capture the selected port into a file here, and end that again; the last line says where"),
     ("d", "remove the selected port, after a question"),
     ("u", "add the port again that was removed last"),
     ("?, h", "this help"),
-    ("q, Ctrl-C", "end; captures are ended, and their files named"),
+    ("q, Ctrl-C", "end; captures are ended, and their files named. Ctrl-Z stops, `fg` goes on"),
     ("", ""),
-    ("!", "this port drops frames, or is in no good state"),
+    ("!", "this port has dropped frames in the last second, or is down or stalled; an event says why"),
     ("*", "this port is being captured"),
     (
         "sparkline",
@@ -122,20 +123,19 @@ fn title_line(app: &App, palette: Palette, width: u16) -> Line<'static> {
         let said = format!("zbridge {}  WAITING for the bridge (q ends): {why}", visible(name));
         return Line::from(Span::styled(cut(&said, width.into()), palette.warning().add_modifier(Modifier::REVERSED)));
     };
-    let mut text = format!("zbridge {}  pid {pid}", visible(name));
+    let mut parts = vec![format!("zbridge {}", visible(name)), format!("pid {pid}")];
     if let Some(look) = app.newest() {
         let switches = &look.status.switches;
-        let count: usize = switches.iter().map(|switch| switch.ports.len()).sum();
+        let ports = counted(switches.iter().flat_map(|switch| &switch.ports));
         let total = total(app.rows());
-        text.push_str(&format!(
-            "  {} switch{}  {count} ports  {} stations  {}bit/s",
-            switches.len(),
-            if switches.len() == 1 { "" } else { "es" },
-            look.stations.len(),
-            amount(total),
-        ));
+        parts.push(format!("{} switch{}", switches.len(), if switches.len() == 1 { "" } else { "es" }));
+        parts.extend([ports, format!("{} stations", look.stations.len()), bits(total)]);
     }
-    let mut line = Line::from(Span::styled(text, palette.head()));
+    // What tells least goes first where there is no room: the process, and how many switches.
+    while parts.len() > 4 && parts.join("  ").chars().count() > width.into() {
+        parts.remove(1);
+    }
+    let mut line = Line::from(Span::styled(parts.join("  "), palette.head()));
     let order = match app.order() {
         Order::Bridge => "",
         Order::Traffic => "  by traffic",
@@ -154,45 +154,62 @@ fn total(rows: &[Row]) -> f64 {
     rows.iter().filter(|row| !row.is_client).map(|row| row.now().bits[0]).sum()
 }
 
-/// The widths of a port's columns: name, kind, state, the peer where there is room, and the sparkline.
+/// What a port's line has beside its name: which columns, and how wide those are that have no fixed width.
 struct Widths {
     name: usize,
+    kind: bool,
     peer: usize,
+    frames: bool,
     bars: usize,
 }
 
-/// Columns of a fixed width: mark, kind, state, four rates, drops, with a blank before each.
-const FIXED: usize = 2 + 9 + 11 + 4 * 7 + 7;
+/// Columns of a fixed width: marks, state, bit rates, drops, with a blank before each; kind; frame rates.
+const FIXED: usize = 4 + 11 + 2 * 9 + 7;
+const KIND: usize = 9;
+const FRAMES: usize = 2 * 7;
+/// A name of this length is shown whole before anything else is.
+const NAME: usize = 12;
+/// A line of stations has room for MAC addresses from this width on.
+const WITH_MAC: usize = 36;
+/// Sparklines of fewer bars, and the blank before them, are worth less than the kind of a port.
+const LEAST_BARS: usize = 9;
 
 impl Widths {
-    fn of(width: u16) -> Self {
-        let rest = usize::from(width).saturating_sub(FIXED);
+    /// In a line of `width` characters, where the longest name has `longest`.
+    fn of(width: u16, longest: usize) -> Self {
+        let mut rest = usize::from(width).saturating_sub(FIXED);
+        let wanted = longest.clamp(NAME, 24);
+        // What tells least goes first: the kind, then the rates of frames.
+        let frames = rest >= NAME + FRAMES;
+        rest -= if frames { FRAMES } else { 0 };
+        let kind = rest >= wanted + KIND + LEAST_BARS;
+        rest -= if kind { KIND } else { 0 };
         if width >= WIDE {
             let name = (rest / 3).clamp(12, 24);
             let peer = (rest - name) / 2;
-            Self { name, peer: peer - 1, bars: rest - name - peer - 1 }
+            Self { name, kind, peer: peer - 1, frames, bars: rest - name - peer - 1 }
         } else {
-            let bars = if rest >= 22 { (rest - 13).min(12) } else { 0 };
-            Self { name: rest - bars - usize::from(bars > 0), peer: 0, bars }
+            let bars = if rest > NAME + 4 { (rest - NAME - 1).min(12) } else { 0 };
+            Self { name: rest - bars - usize::from(bars > 0), kind, peer: 0, frames, bars }
         }
     }
 }
 
 fn draw_ports(frame: &mut Frame<'_>, app: &mut App, palette: Palette, area: Rect) {
-    let widths = Widths::of(area.width);
+    let names = app.rows().iter().map(|row| row.port.name.chars().count() + usize::from(row.is_client));
+    let widths = Widths::of(area.width, names.max().unwrap_or(0));
     let shown = usize::from(area.height.saturating_sub(1));
     let place = app.place().unwrap_or(0);
     app.first = app.first.clamp((place + 1).saturating_sub(shown), place).min(app.rows().len().saturating_sub(shown));
     let peer = if widths.peer > 0 { format!(" {}", fitted("peer", widths.peer)) } else { String::new() };
+    let kind = if widths.kind { format!("{:8} ", "kind") } else { String::new() };
+    let frames = if widths.frames { format!("{:>7}{:>7}", "rx f/s", "tx f/s") } else { String::new() };
     let head = format!(
-        "  {} {:8} {:10}{peer}{:>7}{:>7}{:>7}{:>7}{:>7} {}",
+        "   {} {kind}{:10}{peer}{:>9}{:>9}{frames}{:>7} {}",
         fitted("port", widths.name),
-        "kind",
         "state",
-        "rx b/s",
-        "tx b/s",
-        "rx f/s",
-        "tx f/s",
+        "rx bit/s",
+        "tx bit/s",
         "drops",
         if widths.bars > 0 { "rx and tx" } else { "" },
     );
@@ -214,28 +231,25 @@ fn draw_ports(frame: &mut Frame<'_>, app: &mut App, palette: Palette, area: Rect
 fn port_line(app: &App, row: &Row, is_selected: bool, widths: &Widths, palette: Palette) -> Line<'static> {
     let (port, now) = (&row.port, row.now());
     let is_wrong = now.drops > 0.0 || matches!(port.state.as_str(), "down" | "stalled");
-    let mark = match (app.is_captured(&port.name), is_wrong) {
-        (true, _) => '*',
-        (false, true) => '!',
-        (false, false) => ' ',
-    };
+    let selected = if is_selected { '>' } else { ' ' };
+    let captured = if app.is_captured(&port.name) { '*' } else { ' ' };
+    let wrong = if is_wrong { '!' } else { ' ' };
     let name = if row.is_client { format!(" {}", port.name) } else { port.name.clone() };
     let state = match port.state.as_str() {
         "up" => Style::new(),
         "down" | "stalled" => palette.warning(),
         _ => palette.faint(),
     };
-    let numbers = format!(
-        "{:>7}{:>7}{:>7}{:>7}",
-        amount(now.bits[0]),
-        amount(now.bits[1]),
-        amount(now.frames[0]),
-        amount(now.frames[1]),
-    );
+    let [rx, tx] = now.bits.map(amount);
+    let mut numbers = format!("{rx:>9}{tx:>9}");
+    if widths.frames {
+        let [rx, tx] = now.frames.map(amount);
+        numbers.push_str(&format!("{rx:>7}{tx:>7}"));
+    }
     let drops = format!("{:>7}", amount(dropped(port) as f64));
     let mut spans = vec![
-        Span::raw(format!("{}{mark}{} ", if is_selected { '>' } else { ' ' }, fitted(&name, widths.name))),
-        Span::styled(format!("{:8} ", visible(&port.kind)), palette.faint()),
+        Span::raw(format!("{selected}{captured}{wrong}{} ", fitted(&name, widths.name))),
+        Span::styled(if widths.kind { format!("{:8} ", visible(&port.kind)) } else { String::new() }, palette.faint()),
         Span::styled(format!("{:10}", visible(&port.state)), state),
     ];
     if widths.peer > 0 {
@@ -299,12 +313,13 @@ fn station_line(station: &Station, width: usize, palette: Palette) -> Line<'stat
     let what = first.map_or("-", |address| address.name.as_deref().unwrap_or(&address.addr));
     let is_double = station.flapping || station.addresses.iter().any(|address| address.shared);
     let mark = if is_double { "!" } else { " " };
-    // MAC, its port, and the name or address.
-    let rest = width.saturating_sub(1 + 17 + 1);
+    // MAC, its port, and the name or address. In little room the address says who it is.
+    let with_mac = first.is_none() || width >= WITH_MAC;
+    let mac = if with_mac { format!("{} ", station.mac) } else { String::new() };
+    let rest = width.saturating_sub(1 + mac.len());
     let port = rest.saturating_sub(1) * 2 / 5;
     let text = format!(
-        "{mark}{} {} {}",
-        station.mac,
+        "{mark}{mac}{} {}",
         fitted(&station.port, port),
         shortened(&visible(&format!("{what}{more}")), rest.saturating_sub(port + 1)),
     );

@@ -63,11 +63,16 @@ pub const TOPICS: &[Topic] = &[
     Topic { word: "metrics", summary: "figures of a bridge for Prometheus", text: include_str!("metrics.md") },
     Topic {
         word: "json",
-        summary: "the control socket's lines: every request, its fields, and what is answered",
+        summary: "the control socket's lines: each request, and what is answered",
         text: include_str!("json.md"),
     },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
+    Topic {
+        word: "scenario",
+        summary: "a test of a bench: what is done to it when, and what is expected",
+        text: include_str!("scenario.md"),
+    },
     Topic {
         word: "promises",
         summary: "what one can rely on, and what it cannot do",

@@ -55,7 +55,13 @@ impl Door {
     pub fn admits<'a>(&self, request: &'a Request) -> Result<&'a str, Response> {
         let host = request.field("host").unwrap_or_default();
         if !self.hosts.iter().any(|known| known == host) {
-            return Err(Response::refusal(403, "this server has another name"));
+            let [here, local] = &self.hosts;
+            let port = here.rsplit_once(':').map_or("", |(_, port)| port);
+            let why = format!(
+                "this page is at {here} or {local}, and was asked for under another name or port. Through a tunnel the port \
+                 is the same at both ends: ssh -L {port}:{here} HOST"
+            );
+            return Err(Response::refusal(403, &why));
         }
         let origin = request.field("origin");
         let of_site = request.field("sec-fetch-site");

@@ -1,7 +1,7 @@
 //! `zbridge view`: the picture of a running bridge, live, in a browser of this machine.
 //!
 //! Theory of operation. This process is a client of the bridge like any other, and needs no right in it. One thread looks
-//! at the bridge once a second while somebody looks at the page ([`watcher`]); a small server ([`crate::http`]) gives out
+//! at the bridge once a second ([`watcher`]); a small server ([`crate::http`]) gives out
 //! the page and the last look. The page asks for the picture as SVG in the width that it has, and changes in what it shows
 //! only what is other than before. The frames of a port come as lines from a capture of that port alone, which ends when
 //! the page closes its connection ([`frames`]).
@@ -17,7 +17,7 @@ use super::args::Which;
 use super::graph::svg;
 use super::{ask, screen, stop};
 use crate::config::value;
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::http::{Handler, Request, Response, Server};
 use crate::port::inet::TcpListener;
 use crate::port::listener::Listener;
@@ -158,11 +158,24 @@ fn answer(path: &str, request: &Request, watcher: &Watcher, page: &Page, reach: 
         }
         "frames" => {
             let port = request.asked("port").unwrap_or_default();
-            frames::of(reach, &port).unwrap_or_else(|error| failed(&error))
+            frames::of(reach, &port).unwrap_or_else(|error| refused(&error))
         }
         "favicon.ico" => Response::new(200, "image/svg+xml", ICON),
         _ => Response::refusal(404, "there is no such page"),
     }
+}
+
+/// The answer where the bridge has refused.
+fn refused(error: &Error) -> Response {
+    let code = match error.class() {
+        Class::NoObject => 404,
+        Class::Usage => 400,
+        _ => 503,
+    };
+    Response::refusal(
+        code,
+        &format!("{}{}", error.what(), error.advice().map(|hint| format!(" ({hint})")).unwrap_or_default()),
+    )
 }
 
 /// What a browser has beside the title.

@@ -1,9 +1,11 @@
-//! Looks at the bridge while somebody looks at the page, and keeps the last look.
+//! Looks at the bridge and keeps the last look. It looks on while nobody looks at the page: what happens then has its own time,
+//! not that of the next look at the page.
 //!
 //! A bridge that ends is said to have ended, and tried again until one of its name runs.
 
 use crate::cli::graph::model::{Answers, Before, Picture, picture};
 use crate::cli::graph::svg;
+use crate::cli::table::OF_SERVICE;
 use crate::cli::watch::Watch;
 use crate::control::print;
 use crate::counters::DROP_REASONS;
@@ -11,19 +13,18 @@ use crate::engine::control::Client;
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, NETWORK, READ, SOCKETS};
 use crate::rights::{self, Role};
+use crate::service::NAT_DROPS;
 use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// It asks the bridge.
 static ROLE: Role = Role::new("watcher of view", &[BASE, SOCKETS, NETWORK, READ]);
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long it goes on looking when nobody asks any more.
-const IDLE: Duration = Duration::from_secs(6);
 /// How long a first question waits for a look.
 const FIRST: Duration = Duration::from_secs(4);
 /// Events that are kept.
@@ -42,8 +43,6 @@ struct Shared {
 }
 
 struct State {
-    /// When somebody asked the last time.
-    asked: Instant,
     /// Looks so far.
     looks: u64,
     picture: Picture,
@@ -68,7 +67,7 @@ struct Shown<'a> {
     picture: &'a Picture,
     events: &'a VecDeque<String>,
     /// What the words of reasons mean.
-    meanings: BTreeMap<&'static str, &'static str>,
+    meanings: BTreeMap<String, &'static str>,
 }
 
 impl Watcher {
@@ -78,7 +77,6 @@ impl Watcher {
     /// The system has no thread left.
     pub fn start(client: Client, reach: String, name: String) -> Result<Self> {
         let state = State {
-            asked: Instant::now(),
             looks: 0,
             picture: Picture { bridge: name, ..Picture::default() },
             trouble: None,
@@ -97,14 +95,7 @@ impl Watcher {
     /// The last look, as JSON, with the picture in a width.
     pub fn shown(&self, width: u32) -> Vec<u8> {
         let mut state = self.shared.state.lock();
-        let slept = state.asked.elapsed() >= IDLE;
-        state.asked = Instant::now();
-        self.shared.changed.notify_all();
-        // The first look, and the first after nobody had asked for a time.
-        let seen = state.looks;
-        if seen == 0 || slept {
-            let _ = self.shared.changed.wait_while_for(&mut state, |state| state.looks == seen, FIRST);
-        }
+        let _ = self.shared.changed.wait_while_for(&mut state, |state| state.looks == 0, FIRST);
         let State { picture, trouble, events, version, pid, since, .. } = &*state;
         print(&Shown {
             bridge: &picture.bridge,
@@ -115,9 +106,16 @@ impl Watcher {
             svg: svg::draw(picture, width.min(WIDEST), svg::Use::Page),
             picture,
             events,
-            meanings: DROP_REASONS.iter().map(|row| (row.word, row.meaning)).collect(),
+            meanings: meanings(),
         })
     }
+}
+
+/// What the words of reasons mean, of ports and of services.
+fn meanings() -> BTreeMap<String, &'static str> {
+    let own = DROP_REASONS.iter().map(|row| (row.word.to_owned(), row.meaning));
+    let services = NAT_DROPS.iter().map(|(row, _)| (format!("{OF_SERVICE}{}", row.word), row.meaning));
+    own.chain(services).collect()
 }
 
 /// The names of all programs, and how each is.
@@ -150,8 +148,6 @@ impl Shared {
                 }
             }
             std::thread::sleep(LOOK);
-            let mut state = self.state.lock();
-            self.changed.wait_while(&mut state, |state| state.asked.elapsed() >= IDLE);
         }
     }
 
@@ -159,7 +155,9 @@ impl Shared {
     fn note(&self, answers: &Answers, before: &Before, watch: &mut Option<Watch>, client: Option<&Client>) -> Before {
         let mut state = self.state.lock();
         if state.trouble.take().is_some() {
-            state.event("the bridge runs again".to_owned());
+            // One that did not answer may have run all the time.
+            let is_same = (state.pid, state.since) == (answers.status.pid, answers.status.since);
+            state.event(if is_same { "the bridge answers again" } else { "the bridge runs again" }.to_owned());
         }
         if let Some(watch) = watch {
             let events = watch.comings(answers.at, &answers.status);

@@ -11,6 +11,7 @@ use super::drops;
 use super::entries::{Reading, Want};
 use super::gateways;
 use super::parting;
+use super::probe;
 use super::rates::Rates;
 use super::reload::Reloader;
 use super::session::{Session, WAITS, Wait};
@@ -19,22 +20,21 @@ use super::trace;
 use super::waits::States;
 use crate::capture::Wish;
 use crate::capture::filter::Filter;
-use crate::config::grammar::{near, nearest};
+use crate::config::grammar::{nearest, nearest_of};
 use crate::config::text::shell;
 use crate::config::{Cut, PortSpec, settings, value};
 use crate::control::openmetrics;
 use crate::control::{
-    Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
-    RadioInfo, RadioLinkInfo, ReplayInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
+    Added, AddressInfo, AttachInfo, Command, FlapInfo, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES,
+    PortInfo, RadioInfo, RadioLinkInfo, ReplayInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
 };
-use crate::engine::command::{Handle, NamedKnown};
+use crate::engine::command::{Handle, NamedFlap, NamedKnown};
 use crate::engine::fdb::NamedEntry;
 use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
 use crate::service::report::{Figures, Leased};
 use crate::time::{Duration, Instant};
-use crate::wire::Mac;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
@@ -51,9 +51,6 @@ const HEARD: usize = 16;
 
 /// Leases that are shown of one port.
 const LEASES: usize = 4096;
-
-/// Names of ports that a hint has.
-const SHOWN: usize = 16;
 
 /// The longest that a client may wait for something.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -135,8 +132,11 @@ impl Answerer {
     pub fn answer(&self, now: Instant, id: Option<u64>, command: Command, session: &mut Session) -> Result<Outcome> {
         match command {
             Command::Status => done(&self.status(now)),
-            Command::PortAdd { spec, fd, lifetime } => self.add(&spec, fd, lifetime, session),
-            Command::PortDel { port, for_now } => self.remove(&port, for_now, session),
+            Command::PortAdd { spec, fd, lifetime, may_exist } => self.add(&spec, fd, (lifetime, may_exist), session),
+            Command::PortDel { port, if_exists: true, .. } if self.switch_of(&port).is_none() => {
+                done(&serde_json::json!({}))
+            }
+            Command::PortDel { port, for_now, .. } => self.remove(&port, for_now, session),
             Command::Set { port, settings } => self.set(&port, &settings, session),
             Command::Cut { ports, from, one_way } => parting::cut(self, &Cut::new(&ports, &from, one_way)?, session),
             Command::Heal { ports } => parting::heal(self, &ports, session),
@@ -162,6 +162,12 @@ impl Answerer {
                 let signal = signal.as_deref().map_or(Ok(SIGKILL), value::signal);
                 let signal = signal.map_err(|form| Error::usage(format!("kill: expected {form}")))?;
                 self.order(Ordered::Signal(signal), instances, session)
+            }
+            Command::Logs { instance, after } => done(&self.board.log(&instance, after)?),
+            Command::Probe { question, switch, timeout_ms } => {
+                let of = switch.map(|name| self.switch(&name).cloned()).transpose()?;
+                let handles = of.map_or_else(|| self.handles.clone(), |handle| vec![handle]);
+                probe::work(&question, handles, Duration::from_millis(timeout_ms))
             }
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
@@ -221,10 +227,17 @@ impl Answerer {
                 age: known.age.as_secs(),
                 other: known.other.map(|mac| mac.to_string()),
             }));
-            let flapping: Vec<String> = flapping.iter().map(ToString::to_string).collect();
-            if !flapping.is_empty() {
-                told.flapping.insert(handle.name().to_owned(), flapping);
+            let switch = handle.name();
+            let macs: Vec<String> = flapping.iter().map(|(mac, _)| mac.to_string()).collect();
+            if !macs.is_empty() {
+                told.flapping.insert(switch.to_owned(), macs);
             }
+            let flaps = flapping.into_iter();
+            told.flaps.extend(flaps.map(|(mac, ports)| FlapInfo {
+                switch: switch.into(),
+                mac: mac.to_string(),
+                ports,
+            }));
         }
         told.addresses.sort_by(|a, b| (&a.switch, a.addr).cmp(&(&b.switch, b.addr)));
         Ok(told)
@@ -265,7 +278,13 @@ impl Answerer {
         self.handles.iter().find(has)
     }
 
-    fn add(&self, spec: &str, fd: bool, lifetime: Lifetime, session: &mut Session) -> Result<Outcome> {
+    fn add(
+        &self,
+        spec: &str,
+        fd: bool,
+        (lifetime, may_exist): (Lifetime, bool),
+        session: &mut Session,
+    ) -> Result<Outcome> {
         let descriptor = if fd {
             let none = || Error::usage("no descriptor came with the request").hint("send it with SCM_RIGHTS");
             Some(session.take_descriptor().ok_or_else(none)?)
@@ -274,11 +293,14 @@ impl Answerer {
         };
         let spec = PortSpec::parse(spec)?;
         let handle = self.switch(&spec.switch)?;
+        let added = Added { port: spec.name.clone(), switch: spec.switch.clone() };
+        if may_exist && self.has_same(handle, &spec) {
+            return done(&added);
+        }
         if let Some(other) = self.switch_of(&spec.name) {
             let what = format!("there is a port named {} already, on switch {}", spec.name, other.name());
             return Err(Error::usage(what).hint("give it a name="));
         }
-        let added = Added { port: spec.name.clone(), switch: spec.switch.clone() };
         let Some(descriptor) = descriptor else {
             let (handle, opening) = (handle.clone(), self.opening(&spec.name)?);
             let work = move || {
@@ -291,6 +313,13 @@ impl Answerer {
         handle.add_port_with(spec, descriptor)?;
         note_added(&added, lifetime, session);
         done(&added)
+    }
+
+    /// Whether the switch has the port that `spec` says.
+    fn has_same(&self, handle: &Handle, spec: &PortSpec) -> bool {
+        let is_it =
+            |port: &PortStatus| port.name == spec.name && port.kind == spec.kind.word() && port.target == spec.target();
+        handle.status().is_ok_and(|status| status.ports.iter().any(is_it))
     }
 
     /// Two ports opened at once under one name would first clash at an address or a path.
@@ -339,8 +368,13 @@ impl Answerer {
             Some(name) => vec![self.switch(name)?.clone()],
             None => self.handles.clone(),
         };
-        let known: Vec<String> = self.ports().map(|port| port.name).collect();
-        if let Some(port) = wish.ports.iter().find(|port| !known.contains(port)) {
+        let ports: Vec<PortStatus> = self.ports().collect();
+        // A device of a USB port has an interface of its own.
+        let is_known = |name: &str| {
+            let device_of = name.split_once('#').map(|(port, _)| port);
+            ports.iter().any(|port| port.name == name || (port.kind == "usbip" && device_of == Some(&port.name)))
+        };
+        if let Some(port) = wish.ports.iter().find(|port| !is_known(port)) {
             let words = wish.ports.join(" ");
             let error = self.no_port(port);
             return Err(match Filter::parse(&words) {
@@ -348,6 +382,12 @@ impl Answerer {
                 Ok(Some(_)) => error.hint(format!("a filter? -f {}", shell(&words))),
                 _ => error,
             });
+        }
+        // A client that a filter names may come later, but not another port: it would be waited for in vain.
+        let filter = Filter::parse(&wish.filter)?;
+        let is_there = |name: &str| is_known(name) || name.split_once('#').is_some_and(|(port, _)| is_known(port));
+        if let Some(port) = filter.iter().flat_map(Filter::ports).find(|port| !is_there(port)) {
+            return Err(self.no_port(port));
         }
         session.capture = Some(Captured::start(id, handles, wish, &session.who, session.as_fd())?);
         log::info!("captured by {}", session.who);
@@ -361,11 +401,7 @@ impl Answerer {
         if names.is_empty() {
             return error;
         }
-        let near = near(port, names.iter().map(String::as_str));
-        let near = near.map(|near| format!("the nearest is {near:?}; ")).unwrap_or_default();
-        let all = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let more = if names.len() > SHOWN { ", …" } else { "" };
-        error.hint(format!("{near}known are {all}{more}"))
+        error.hint(nearest_of(port, &names.iter().map(String::as_str).collect::<Vec<_>>()))
     }
 
     /// Removes the ports that `session` had added for its lifetime.
@@ -446,7 +482,7 @@ fn heard(stations: Option<Vec<NamedEntry>>) -> HashMap<String, Vec<String>> {
 }
 
 /// The IP addresses that stations behind each port say they have, by its name.
-fn addresses(known: Option<(Vec<NamedKnown>, Vec<Mac>)>) -> HashMap<String, Vec<String>> {
+fn addresses(known: Option<(Vec<NamedKnown>, Vec<NamedFlap>)>) -> HashMap<String, Vec<String>> {
     let mut addresses: HashMap<String, Vec<String>> = HashMap::new();
     for (known, port) in known.map(|(known, _)| known).unwrap_or_default() {
         let of_port = addresses.entry(port).or_default();

@@ -3,7 +3,7 @@
 //! Who runs them (`programs`) writes here, and takes the orders; the control socket's thread and the metrics read. Nobody
 //! holds the lock for longer than it takes to copy a few lines.
 
-use crate::control::InstanceInfo;
+use crate::control::{InstanceInfo, LogInfo};
 use crate::error::{Class, Error, Result};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use parking_lot::Mutex;
@@ -11,10 +11,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-/// Lines that are kept of each program.
+/// Lines that are shown of each program.
 const LINES: usize = 12;
+/// Characters that are shown of a line.
+const SHOWN: usize = 400;
 /// Bytes that are worth keeping of a line.
-pub const LINE_BYTES: usize = 400;
+pub const LINE_BYTES: usize = 4096;
+/// Bytes of lines that are kept of each program, for who asks for them soon.
+const KEPT_BYTES: usize = 64 * 1024;
 
 /// See the head of the file.
 #[derive(Default)]
@@ -65,7 +69,12 @@ struct Program {
     info: InstanceInfo,
     /// When it was started.
     began: Option<Instant>,
+    /// Its last lines, and their bytes.
     lines: VecDeque<String>,
+    bytes: usize,
+    /// How many it has written, and how many before its present run.
+    written: u64,
+    run: u64,
 }
 
 impl Board {
@@ -90,12 +99,38 @@ impl Board {
         }
     }
 
+    /// A program is about to be started.
+    pub fn begins(&self, index: usize) {
+        if let Some(program) = self.programs.lock().get_mut(index) {
+            program.run = program.written;
+        }
+    }
+
+    /// The lines of the program `name` behind the one with the number `after`, as far as they are kept.
+    ///
+    /// # Errors
+    /// There is none of this name; the error names those that there are.
+    pub fn log(&self, name: &str, after: u64) -> Result<LogInfo> {
+        let programs = self.programs.lock();
+        let Some(program) = programs.iter().find(|program| program.info.name == name) else {
+            let names: Vec<&str> = programs.iter().map(|program| program.info.name.as_str()).collect();
+            let error = Error::new(Class::NoObject, format!("no instance is named {name}"));
+            return Err(error.hint(format!("there are {}", names.join(", "))));
+        };
+        let kept = program.written - program.lines.len() as u64;
+        let skipped = usize::try_from(after.saturating_sub(kept)).unwrap_or(usize::MAX);
+        let lines: Vec<String> = program.lines.iter().skip(skipped).cloned().collect();
+        Ok(LogInfo { first: program.written - lines.len() as u64 + 1, run: program.run, lines })
+    }
+
     /// A program has written a line: as many of its bytes as are kept, made readable.
     pub fn line(&self, index: usize, line: String) {
         if let Some(program) = self.programs.lock().get_mut(index) {
+            program.written += 1;
+            program.bytes += line.len();
             program.lines.push_back(line);
-            if program.lines.len() > LINES {
-                program.lines.pop_front();
+            while program.bytes > KEPT_BYTES && program.lines.len() > LINES {
+                program.bytes -= program.lines.pop_front().map_or(0, |line| line.len());
             }
         }
     }
@@ -103,7 +138,8 @@ impl Board {
     /// All that is known of the programs.
     pub fn instances(&self) -> Vec<InstanceInfo> {
         let told = |program: &Program| {
-            let lines = program.lines.iter().cloned().collect();
+            let from = program.lines.len().saturating_sub(LINES);
+            let lines = program.lines.iter().skip(from).map(|line| line.chars().take(SHOWN).collect()).collect();
             let uptime = program.began.map(|began| began.elapsed().as_secs());
             InstanceInfo { lines, uptime, ..program.info.clone() }
         };
@@ -171,5 +207,15 @@ mod tests {
         let told = board.instances();
         assert_eq!((told.len(), told[0].lines.len(), told[0].state.as_str()), (1, LINES, "ready"));
         assert_eq!(told[0].lines[0], "3");
+        let log = board.log("a", 0).unwrap();
+        assert_eq!((log.first, log.run, log.lines.len()), (1, 0, LINES + 3), "those that were asked for are all there");
+        board.begins(0);
+        let log = board.log("a", 14).unwrap();
+        assert_eq!((log.first, log.run, log.lines), (15, 15, vec!["14".to_owned()]));
+        assert_eq!(board.log("a", 99).unwrap().lines.len(), 0);
+        assert!(board.log("b", 0).is_err());
+        (0..100).for_each(|_| board.line(0, "x".repeat(LINE_BYTES)));
+        let log = board.log("a", 0).unwrap();
+        assert_eq!((log.first, log.lines.len()), (100, 16), "no more is kept than there is room for");
     }
 }

@@ -5,9 +5,8 @@ use super::stranger;
 use crate::config::Cut;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, DropsInfo, EventInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, HealedInfo, InstancesInfo,
-    Lifetime, Lines, PROTOCOL, REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo,
-    hex, print,
+    Added, Command, Cursor, DropsInfo, EventInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, HealedInfo, Lifetime, Lines,
+    PROTOCOL, REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo, hex, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -42,9 +41,6 @@ pub struct Client {
 
 /// How much later than asked a bridge may say that a wait was in vain.
 const LATE: Duration = Duration::from_secs(1);
-
-/// How long a program may take to end and to start again: it may ask for an address first.
-const DONE: Duration = Duration::from_secs(120);
 
 /// The same if all bridges are asked: one that hangs should not delay the answer.
 const CALL: Duration = Duration::from_secs(1);
@@ -266,7 +262,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub fn add_port(&mut self, spec: &str, lifetime: Lifetime) -> Result<Added> {
-        self.request(Command::PortAdd { spec: spec.to_owned(), fd: false, lifetime })
+        self.request(Command::PortAdd { spec: spec.to_owned(), fd: false, lifetime, may_exist: false })
     }
 
     /// Hands it the descriptor of a TAP or of a bound packet socket, from whatever network namespace, as the port that
@@ -276,7 +272,7 @@ impl Client {
     /// As [`Client::request`].
     pub fn add_port_with_fd(&mut self, spec: &str, fd: BorrowedFd<'_>) -> Result<Added> {
         let lifetime = Lifetime::Connection;
-        self.ask(Command::PortAdd { spec: spec.to_owned(), fd: true, lifetime }, Some(fd))
+        self.ask(Command::PortAdd { spec: spec.to_owned(), fd: true, lifetime, may_exist: false }, Some(fd))
     }
 
     /// Removes a port, a listener with all its clients.
@@ -284,7 +280,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub fn remove_port(&mut self, port: &str) -> Result<()> {
-        let command = Command::PortDel { port: port.to_owned(), for_now: false };
+        let command = Command::PortDel { port: port.to_owned(), for_now: false, if_exists: false };
         self.request(command).map(|_: serde_json::Value| ())
     }
 
@@ -293,7 +289,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub(crate) fn remove_port_for_now(&mut self, port: &str) -> Result<()> {
-        let command = Command::PortDel { port: port.to_owned(), for_now: true };
+        let command = Command::PortDel { port: port.to_owned(), for_now: true, if_exists: false };
         self.request(command).map(|_: serde_json::Value| ())
     }
 
@@ -402,27 +398,6 @@ impl Client {
         self.request(Command::Drops)
     }
 
-    /// Has programs of its process started, stopped, restarted or killed, and waits until that is done: `command` is one of
-    /// these.
-    ///
-    /// # Errors
-    /// As [`Client::request`]; there is no such program; it cannot be done.
-    pub fn order(&mut self, command: Command) -> Result<()> {
-        let cannot = |cause| Error::system("control socket", &cause);
-        self.socket.set_read_timeout(Some(DONE)).map_err(cannot)?;
-        let done = self.request(command);
-        self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
-        done.map(|_: serde_json::Value| ())
-    }
-
-    /// The programs that its process runs, and their last lines.
-    ///
-    /// # Errors
-    /// As [`Client::request`].
-    pub fn instances(&mut self) -> Result<InstancesInfo> {
-        self.request(Command::Instances)
-    }
-
     /// Who hears whom on its radio media.
     ///
     /// # Errors
@@ -451,6 +426,18 @@ impl Client {
         let waited = self.request(Command::Wait { port: port.to_owned(), state: state.to_owned(), timeout_ms });
         self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
         waited.map(|_: serde_json::Value| ())
+    }
+
+    /// Asks for something whose answer may take `patience`.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub(super) fn request_within(&mut self, command: Command, patience: Duration) -> Result<()> {
+        let cannot = |cause| Error::system("control socket", &cause);
+        self.socket.set_read_timeout(Some(patience)).map_err(cannot)?;
+        let done = self.request(command);
+        self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
+        done.map(|_: serde_json::Value| ())
     }
 
     /// The connection, and bytes that were received behind the last answer.

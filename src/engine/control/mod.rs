@@ -47,6 +47,8 @@ mod look;
 mod metrics;
 mod parting;
 mod place;
+mod probe;
+mod programs;
 mod rates;
 mod reload;
 mod server;

@@ -174,7 +174,8 @@ impl Claim {
 
 fn running(name: &str, owner: &str) -> Error {
     Error::new(Class::Runtime, format!("a bridge named {name} runs already: {owner}")).hint(format!(
-        "join it: --join {name}; or choose another name (--name, --bridge of run); ports are added by `zbridge port add SPEC --to {name}`"
+        "for a program on it: zbridge run --join {name} -- PROGRAM; for a port: zbridge port add SPEC --to {name}; for a bridge \
+         beside it, another name: --name (--bridge of run and up)"
     ))
 }
 

@@ -9,6 +9,7 @@
 
 use super::server::Serving;
 use super::session::Wait;
+use crate::config::grammar::nearest_of;
 use crate::control::{Reply, print};
 use crate::engine::status::PortStatus;
 use crate::error::{Class, Error};
@@ -58,7 +59,13 @@ impl States {
             None => format!("after {time:?} there is no port named {port}"),
             Some(states) => format!("after {time:?} {port} is {}, not {state}", states.join(" and ")),
         };
-        Error::new(Class::Unmet, what)
+        let error = Error::new(Class::Unmet, what);
+        if self.known.contains_key(port) || self.known.is_empty() {
+            return error;
+        }
+        let mut names: Vec<&str> = self.known.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        error.hint(nearest_of(port, &names))
     }
 
     /// The answer to a wait, if it has one at `now`.

@@ -56,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control", run: control::control },
     Target { name: "filter", run: words::filter },
     Target { name: "trace_words", run: words::trace_words },
+    Target { name: "scenario", run: words::scenario },
 ];
 
 impl Target {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use zbridge::config::{Config, PortSpec, SwitchSpec};
 use zbridge::error::Error;
 use zbridge::internals::capture::{Book, Filter, LONGEST, LinkType, Seen, Spoken, describe};
+use zbridge::internals::scenario::{Condition, Look, compile, timeline};
 use zbridge::wire::Mac;
 
 /// `TYPE:TARGET[,key[=value]]…`.
@@ -60,6 +61,28 @@ pub fn filter(data: &[u8]) {
             assert!(text.trim().trim_matches('\\').trim().is_empty() || !text.chars().any(char::is_alphanumeric))
         }
         Err(error) => check_error(&error),
+    }
+}
+
+/// A condition of a scenario, and a file of scenarios: what parses can be asked and drawn.
+pub fn scenario(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Condition::parse(text) {
+        Ok(condition) => {
+            let look = Look::default();
+            std::hint::black_box((condition.holds(&look), condition.seen(&look), condition.names()));
+        }
+        Err(error) => check_error(&error),
+    }
+    let Ok(config) = Config::parse(text, "lab.toml") else { return };
+    let no_verb = |_: &[String]| Ok(Vec::new());
+    match compile(&config.scenarios, &no_verb, None) {
+        Ok(scenarios) => {
+            let drawn = timeline(&scenarios);
+            let steps = drawn.lines().filter(|line| !line.starts_with("scenario  "));
+            steps.for_each(|line| assert!(line.chars().count() <= 80, "{line}"));
+        }
+        Err(errors) => errors.iter().for_each(check_error),
     }
 }
 

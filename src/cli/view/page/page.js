@@ -54,7 +54,12 @@ function* ports(picture) {
   }
 }
 
-const number = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+// Three digits and a letter, as the commands have it (src/cli/units.rs).
+function amount(number) {
+  const [unit, word] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([unit]) => number >= unit) ?? [1, ""];
+  const scaled = number / unit;
+  return scaled.toFixed(word === "" || scaled >= 100 ? 0 : scaled < 10 ? 2 : 1) + word;
+}
 const exact = new Intl.NumberFormat("en");
 
 function drawBench(told) {
@@ -130,7 +135,7 @@ function drawSpark(name) {
     return made;
   };
   get("spark").replaceChildren(line(0, "in"), line(1, "out"));
-  get("spark-says").textContent = `frames a second, the last three minutes: in (solid), out (dashed); at most ${number.format(most)}`;
+  get("spark-says").textContent = `frames a second, the last three minutes: in (solid), out (dashed); at most ${amount(most)}`;
 }
 
 function drawPanel(told) {
@@ -142,7 +147,7 @@ function drawPanel(told) {
     return;
   }
   const [place, port] = found, traffic = port.traffic;
-  const rate = (frames, bits) => `${number.format(frames)} frames/s, ${number.format(bits)}bit/s`;
+  const rate = (frames, bits) => `${amount(frames)} f/s, ${amount(bits)} bit/s`;
   const facts = [
     ["switch", place.name], ["kind", port.kind], ["state", port.state], ["peer", port.about || "–"],
     ["in", `${exact.format(traffic.rx_frames)} frames; now ${rate(traffic.rx_rate, traffic.rx_bits)}`],

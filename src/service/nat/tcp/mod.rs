@@ -47,6 +47,7 @@
 
 mod congestion;
 mod connection;
+mod ended;
 mod exchange;
 mod flow;
 mod isn;
@@ -72,6 +73,7 @@ use crate::service::table::Table;
 use crate::time::Instant;
 use crate::wire::Mac;
 use connection::{Connection, Verdict};
+use ended::{End, Ended};
 use flow::{Fate, Flow, Key};
 use isn::Isn;
 use room::Room;
@@ -97,6 +99,8 @@ pub(super) struct Tcp {
     buffer: Vec<u8>,
     isn: Isn,
     room: Room,
+    /// Those that have ended lately.
+    ended: Ended,
 }
 
 impl Tcp {
@@ -108,6 +112,7 @@ impl Tcp {
             buffer: vec![0; CHUNK],
             isn: Isn::new(seed),
             room: Room::default(),
+            ended: Ended::default(),
         }
     }
 
@@ -126,9 +131,14 @@ impl Tcp {
         self.flows.iter().map(Flow::last_words).sum()
     }
 
-    /// Puts the flows from the slot `from` on into `details`, until that is a page. `None`: these were the last.
+    /// Puts the flows from the slot `from` on into `details`, until that is a page. `None`: these were the last, and those
+    /// that have ended lately are there, too.
     pub fn details(&self, now: Instant, from: usize, details: &mut Details) -> Option<usize> {
-        self.flows.page(from, PAGE, |flow| details.flows.push(flow.detail(now)))
+        let next = self.flows.page(from, PAGE, |flow| details.flows.push(flow.detail(now)));
+        if next.is_none() {
+            details.flows.extend(self.ended.rows(now));
+        }
+        next
     }
 
     /// Whether a flow has something to do.
@@ -156,7 +166,7 @@ impl Tcp {
         let asks = segment.flags.syn && !segment.flags.ack && !segment.flags.rst;
         let mut found = self.flows.find(&key);
         if let Some(index) = found.filter(|&index| asks && self.is_lingering(index)) {
-            self.remove(index, cx.host, false);
+            self.remove(cx.now, index, cx.host, (false, End::Orderly));
             found = None;
         }
         match found {
@@ -205,7 +215,7 @@ impl Tcp {
         self.held = self.held + flow.connection.held() - before;
         match verdict {
             Verdict::Lives => self.flows.make_ready(index),
-            Verdict::Reset => self.remove(index, cx.host, true),
+            Verdict::Reset => self.remove(cx.now, index, cx.host, (true, End::Guest)),
             Verdict::Stray => answer_stray(whom.mac, flow.key, segment, payload.len(), cx.wire),
         }
     }
@@ -272,22 +282,24 @@ impl Tcp {
         }
         cx.wire.stats.flows += 1;
         if let Some(index) = self.room.make(cx.now, whom.port(), &self.flows) {
-            self.end(cx, index);
+            self.end(cx, index, End::Evicted);
         }
         self.flows.admits(whom.port())
     }
 
     /// Ends a flow for both sides, by a reset where one has not ended.
-    fn end(&mut self, cx: &mut Cx, index: u32) {
+    fn end(&mut self, cx: &mut Cx, index: u32, why: End) {
         if let Some(flow) = self.flows.get(index).filter(|flow| flow.socket.is_some()) {
             flow.reset(cx.wire);
         }
-        self.remove(index, cx.host, true);
+        self.remove(cx.now, index, cx.host, (true, why));
     }
 
     /// Takes a flow out, and closes its socket; `abort`: by a reset.
-    fn remove(&mut self, index: u32, host: &mut dyn Outside, abort: bool) {
+    fn remove(&mut self, now: Instant, index: u32, host: &mut dyn Outside, (abort, why): (bool, End)) {
         let Some(flow) = self.flows.remove(index) else { return };
+        // One that lingers has ended before.
+        self.ended.keep(now, flow.detail(now), if flow.socket.is_none() { End::Orderly } else { why });
         self.held -= flow.connection.held();
         self.starved.remove(&index);
         if let Some(socket) = flow.socket {
@@ -369,13 +381,13 @@ impl Tcp {
                 Fate::Starves => {
                     self.starved.insert(index);
                 }
-                Fate::Over => self.finish(index, cx.host),
-                Fate::Broken => self.end(cx, index),
+                Fate::Over => self.finish(cx.now, index, cx.host),
+                Fate::Broken => self.end(cx, index, End::Host),
                 Fate::Failed(why) => {
                     let (whom, key, quote, syn) = (flow.station, flow.key, flow.quote.clone(), flow.connection.reset());
                     let syn = Segment { seq: syn.ack.wrapping_sub(1), ..Segment::default() };
                     refuse(whom, key, &syn, &quote, why, cx.wire);
-                    self.remove(index, cx.host, false);
+                    self.remove(cx.now, index, cx.host, (false, End::Failed(why)));
                 }
             }
             self.flows.schedule(index);
@@ -383,10 +395,10 @@ impl Tcp {
     }
 
     /// Both sides have ended. The flow lingers where the guest may not have seen its end acknowledged.
-    fn finish(&mut self, index: u32, host: &mut dyn Outside) {
+    fn finish(&mut self, now: Instant, index: u32, host: &mut dyn Outside) {
         let Some(flow) = self.flows.get_mut(index) else { return };
         if !flow.connection.host_ended_first() {
-            return self.remove(index, host, false);
+            return self.remove(now, index, host, (false, End::Orderly));
         }
         if let Some(socket) = flow.socket.take() {
             self.flows.forget_socket(socket);
@@ -403,7 +415,7 @@ impl Tcp {
                 self.flows.schedule(index);
                 continue;
             }
-            self.end(cx, index);
+            self.end(cx, index, End::Silence);
         }
     }
 }

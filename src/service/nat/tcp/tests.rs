@@ -38,7 +38,7 @@ fn a_flow_waits_for_memory_once() {
     }
     bench.said();
     assert_eq!(bench.nat.tcp.starved.len(), 2);
-    bench.nat.tcp.remove(0, &mut bench.host, true);
+    bench.nat.tcp.remove(Instant::ZERO, 0, &mut bench.host, (true, End::Evicted));
     assert_eq!(bench.nat.tcp.starved.len(), 1);
     assert!(!bench.nat.tcp.is_ready());
     bench.nat.tcp.held -= 2 * NAT_MEMORY;
