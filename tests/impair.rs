@@ -271,13 +271,18 @@ fn a_wrong_file_is_told_and_a_full_disk_holds_up_no_frame() {
     let port = format!("unix:{}", dir.text("a"));
     let wrong = dir.file("wrong.fates", "# zbridge fates 1\n# seed 7\nb tx 1 60 cbf43926 gone\n");
     let wrong = wrong.display().to_string();
+    let fifo = dir.text("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
     for (replay, says) in [
         (wrong.as_str(), "line 3: \"gone\" is no fate: expected passed, held, lost or full"),
         ("/nowhere/run.fates", "replay=/nowhere/run.fates: No such file"),
-        ("/dev/null", "it has no fates"),
+        ("/dev/null", "replay=/dev/null: it is no file"),
+        (&fifo, "it is no file"),
+        (&dir.text("."), "it is a folder"),
     ] {
         let exit = zbridge!("-p", &port, "--replay", replay).env(RUN, dir.root()).run();
         assert!(exit.code() != 0 && exit.stderr.contains(says), "{replay}: {exit:?}");
+        assert_eq!(exit.code(), if replay.starts_with("/nowhere") { 4 } else { 2 }, "{replay}");
     }
     let exit =
         zbridge!("-p", &port, "-p", format!("unix:{},switch=lab", dir.text("b")), "--fates", dir.text("f")).run();
@@ -287,4 +292,47 @@ fn a_wrong_file_is_told_and_a_full_disk_holds_up_no_frame() {
     let mut lab = Lab::start(",fates=/dev/full", ",tx.delay=1ms");
     assert_eq!(lab.passed(50), (0..50).collect::<Vec<_>>());
     assert!(lab.end().contains("log of fates to /dev/full"), "it is said");
+}
+
+#[test]
+fn a_recording_is_never_written_over_while_it_is_replayed() {
+    let dir = TempDir::new();
+    let port = format!("unix:{}", dir.text("a"));
+    let text = "# zbridge fates 1\n# seed 7\nb tx 1 60 cbf43926 lost\n";
+    dir.file("run.fates", text);
+    let run = dir.text("run.fates");
+    std::fs::hard_link(&run, dir.path("hard")).expect("a link");
+    std::os::unix::fs::symlink(&run, dir.path("soft")).expect("a link");
+    for written in ["run.fates", "hard", "soft", "./run.fates"].map(|name| dir.text(name)) {
+        let exit = zbridge!("-p", &port, "--fates", &written, "--replay", &run).env(RUN, dir.root()).run();
+        assert!(exit.code() == 2 && exit.stderr.contains("would write over replay="), "{written}: {exit:?}");
+        let captured = format!("{port},capture={written}");
+        let exit = zbridge!("-p", captured, "--replay", &run).env(RUN, dir.root()).run();
+        assert!(exit.code() == 2 && exit.stderr.contains("capture="), "{written}: {exit:?}");
+        assert_eq!(std::fs::read_to_string(&run).expect("fates"), text);
+    }
+}
+
+#[test]
+fn a_signal_ends_the_reading_of_a_long_recording() {
+    let dir = TempDir::new();
+    let port = format!("unix:{}", dir.text("a"));
+    // Lines without a frame are read, too, and there may be any number of them.
+    let long = dir.file("long.fates", "# zbridge fates 1\n# seed 7\n");
+    let file = std::fs::File::options().append(true).open(&long).expect("a file");
+    let mut file = std::io::BufWriter::new(file);
+    for _ in 0..250_000 {
+        std::io::Write::write_all(&mut file, &[b'\n'; 256]).expect("written");
+    }
+    drop(file);
+    let zbridge = zbridge!("-v", "-p", &port, "--replay", long.display().to_string()).env(RUN, dir.root()).spawn();
+    let status = std::path::PathBuf::from(format!("/proc/{}/fd", zbridge.pid()));
+    eventually("it reads", || {
+        let mut open = std::fs::read_dir(&status).ok()?.flatten();
+        open.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == long)).then_some(())
+    });
+    zbridge.sigterm();
+    let exit = zbridge.wait();
+    assert!(exit.stderr.contains("long.fates: stopped while it was read"), "{exit:?}");
+    assert_eq!(exit.code(), 130, "{exit:?}");
 }

@@ -161,11 +161,14 @@ pub struct Fates {
     pub replay: Replay,
 }
 
-/// Reads a file of fates to the end, line by line.
+/// Lines between two questions whether the rest is wanted.
+const ASK: u64 = 4096;
+
+/// Reads a file of fates to the end, line by line, while it `is_wanted`.
 ///
 /// # Errors
-/// It is none, or a line of it is wrong: that one's number comes first.
-pub fn read(mut from: impl BufRead) -> Result<Fates> {
+/// It is none, or a line of it is wrong: that one's number comes first. It is wanted no more.
+pub fn read(mut from: impl BufRead, is_wanted: impl Fn() -> bool) -> Result<Fates> {
     let mut replay = Replay::default();
     let (mut line, mut number, mut seed) = (Vec::new(), 0_u64, 0);
     let mut names = Names::default();
@@ -174,6 +177,9 @@ pub fn read(mut from: impl BufRead) -> Result<Fates> {
         let cannot = |error: &io::Error| Error::system("cannot be read", error);
         io::Read::take(&mut from, LINE).read_until(b'\n', &mut line).map_err(|error| cannot(&error))?;
         number += 1;
+        if number.is_multiple_of(ASK) && !is_wanted() {
+            return Err(Error::new(Class::Interrupted, "stopped while it was read"));
+        }
         let Some(text) = line.strip_suffix(b"\n") else {
             let is_end = line.is_empty();
             let why = if line.len() as u64 == LINE { "it is too long" } else { "the file ends in the middle of it" };
@@ -327,7 +333,7 @@ mod tests {
              b#1 tx 3 60 00cbf439 held delay=20001000 overtook copy\na rx 9 60 00cbf439 full\nmissing 512\n"
         );
         assert_eq!(text, wanted);
-        let fates = read(text.as_bytes()).unwrap();
+        let fates = read(text.as_bytes(), || true).unwrap();
         assert_eq!((fates.seed, fates.replay.frames(), fates.replay.missing()), (7, 4, 512));
         let skipped: u64 = text.split_inclusive('\n').filter_map(|line| super::frames(line.as_bytes())).sum();
         assert_eq!(skipped, 5 + 512);
@@ -338,9 +344,16 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_file_panics(bytes: Vec<u8>, words in "([a-z#=]{1,8}|[0-9a-f]{1,20}| |\n|b tx 1 60 cbf43926 held delay=5){0,40}") {
-            let _ = read(bytes.as_slice());
-            let _ = read(format!("# zbridge fates 1\n# seed 7\n{words}\n").as_bytes());
+            let _ = read(bytes.as_slice(), || true);
+            let _ = read(format!("# zbridge fates 1\n# seed 7\n{words}\n").as_bytes(), || true);
         }
+    }
+
+    #[test]
+    fn reading_ends_when_it_is_wanted_no_more() {
+        let text = format!("# zbridge fates 1\n# seed 7\n{}", "\n".repeat(3 * ASK as usize));
+        assert_eq!(read(text.as_bytes(), || false).err().map(|error| error.class()), Some(Class::Interrupted));
+        assert!(read(text.as_bytes(), || true).is_ok());
     }
 
     #[test]
@@ -365,7 +378,7 @@ mod tests {
             ("b é", "line 4"),
             ("é é é é\n", "line 4"),
         ] {
-            let error = read(format!("{head}{lines}").as_bytes()).err().unwrap();
+            let error = read(format!("{head}{lines}").as_bytes(), || true).err().unwrap();
             assert!(error.what().contains(says) && error.class() == Class::Usage, "{lines:?}: {error}");
         }
         for (text, says) in [
@@ -375,9 +388,9 @@ mod tests {
             ("# zbridge fates 2\n", "line 1: it is version 2 of the format"),
             ("# zbridge fates 1\n# seed x\n", "line 2: expected # seed N"),
         ] {
-            let error = read(text.as_bytes()).err().unwrap();
+            let error = read(text.as_bytes(), || true).err().unwrap();
             assert!(error.what().contains(says), "{text:?}: {error}");
         }
-        assert_eq!(read(head.as_bytes()).unwrap().replay.frames(), 0, "a run without a frame");
+        assert_eq!(read(head.as_bytes(), || true).unwrap().replay.frames(), 0, "a run without a frame");
     }
 }

@@ -9,6 +9,7 @@
 //! it: what it has made is removed ([`made`]), and the exit status tells that a part of zbridge has failed.
 
 use super::screen;
+use crate::engine::give_up;
 use crate::error::{Class, Error, Result};
 use crate::port::made;
 use crate::port::process::is_ignored;
@@ -95,6 +96,7 @@ pub fn one_wish_or_reload(has_file: bool) -> Result<(Receiver<i32>, Receiver<()>
             leave_within(ORDERLY, Class::Fault.code());
             // The main thread has stopped listening only when it is on its way out.
             let _ = sender.send(signal);
+            give_up();
         }
         Wish::AtOnce | Wish::Now => leave(by(signal)),
     })?;
@@ -115,6 +117,7 @@ pub fn two_wishes() -> Result<Receiver<i32>> {
             if wish == Wish::Now {
                 leave(by(signal));
             }
+            give_up();
             if sender.send(signal).is_err() {
                 return;
             }

@@ -53,6 +53,7 @@ impl Bridge {
     /// The first port that could not be opened; nothing is left running or bound.
     pub fn start(config: &Config) -> Result<Self> {
         let config = &config.settled();
+        fates::spare_recordings(config)?;
         let bridge = Self::without_switches()?;
         let mut engines = Vec::new();
         for switch in config.switches_in_use() {

@@ -8,15 +8,17 @@ use super::feed::Feed;
 use super::recorder::{Running, journal_cost, journal_frames, start_fates};
 use super::status::ReplayStatus;
 use crate::capture::fates::{self, Fates};
-use crate::config::SwitchSpec;
+use crate::config::{Config, SwitchSpec};
 use crate::error::{Error, Result};
 use crate::rights::deed;
 use crate::switch::{Difference, Journal, Replay, Switch, Unlike, Way};
 use crate::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use std::io::BufReader;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How long notes are gathered before they are handed over.
 const GATHER: Duration = Duration::from_millis(5);
@@ -76,21 +78,72 @@ impl FateLog {
     }
 }
 
+/// The process is to end: a recording that is being read is wanted no more.
+static UNWANTED: AtomicBool = AtomicBool::new(false);
+
+/// Has a start that still reads a recording fail soon.
+pub(crate) fn give_up() {
+    UNWANTED.store(true, Ordering::Relaxed);
+}
+
 /// The fates in the file that a switch is to replay, and its path; `None`: it draws its own.
 ///
 /// # Errors
-/// The file cannot be read, or a line of it is wrong.
+/// The file cannot be read, or a line of it is wrong; the process is to end meanwhile.
 pub(super) fn replayed(spec: &SwitchSpec) -> Result<Option<Fates>> {
     let Some(path) = &spec.replay else { return Ok(None) };
     let place = || format!("replay={}", path.display());
-    let file = deed::file(path, OFlags::RDONLY | OFlags::CLOEXEC).map_err(|error| Error::system(place(), &error))?;
-    let fates = fates::read(BufReader::with_capacity(64 * 1024, file)).map_err(|error| error.at(path.display()))?;
+    let cannot = |error: &std::io::Error| Error::system(place(), error);
+    // A FIFO is not waited for.
+    let file = deed::file(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(|error| cannot(&error))?;
+    let found = file.metadata().map_err(|error| cannot(&error))?.file_type();
+    if !found.is_file() {
+        let what = if found.is_dir() { "it is a folder" } else { "it is no file" };
+        return Err(Error::usage(what).at(place()).hint("--fates FILE writes what --replay FILE reads"));
+    }
+    let is_wanted = || !UNWANTED.load(Ordering::Relaxed);
+    let lines = BufReader::with_capacity(64 * 1024, file);
+    let fates = fates::read(lines, is_wanted).map_err(|error| error.at(path.display()))?;
     let (frames, missing) = (fates.replay.frames(), fates.replay.missing());
     log::info!("switch {}: the fates of {frames} frames are those of {}", spec.name, path.display());
     if missing > 0 {
         log::warn!("{}: {missing} fates are missing in it, and these frames pass", path.display());
     }
     Ok(Some(fates))
+}
+
+/// Device and inode of what is at a path, links followed. Nothing is opened that would be noticed.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = deed::file(path, OFlags::PATH).ok()?.metadata().ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Refuses to write over a recording that is to be replayed, whatever it is called there.
+///
+/// # Errors
+/// The key that would, and the file.
+pub(super) fn spare_recordings(config: &Config) -> Result<()> {
+    let switches = config.switches_in_use();
+    let read: Vec<&Path> = switches.iter().filter_map(|switch| switch.replay.as_deref()).collect();
+    if read.is_empty() {
+        return Ok(());
+    }
+    let of_switches = switches.iter().flat_map(|switch| {
+        let keys = [("fates", switch.fates.as_deref()), ("capture", switch.capture.as_deref())];
+        keys.into_iter().filter_map(|(key, path)| Some((key, path?)))
+    });
+    let of_ports = config.ports.iter().filter_map(|port| port.capture.as_deref());
+    let of_instances = config.instances.iter().flat_map(|instance| instance.captures()).map(|(path, _)| path);
+    let captures = of_ports.chain(of_instances).map(|path| ("capture", path));
+    for (key, written) in of_switches.chain(captures) {
+        let Some(found) = identity(written) else { continue };
+        if let Some(read) = read.iter().find(|read| identity(read) == Some(found)) {
+            let (read, written) = (read.display(), written.display());
+            let what = format!("{key}={written} would write over replay={read}, the same file");
+            return Err(Error::usage(what).hint(format!("give {key}= another name, and compare the two afterwards")));
+        }
+    }
+    Ok(())
 }
 
 /// Differences, and ports that have not come, that are shown.

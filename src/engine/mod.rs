@@ -107,6 +107,7 @@ mod watcher;
 pub use bridge::Bridge;
 pub use command::Handle;
 pub use control::{Client, PATIENCE};
+pub(crate) use fates::give_up;
 pub use fault::Ended;
 pub use fdb::NamedEntry;
 pub use runner::run_service;
