@@ -224,7 +224,7 @@ within = "60s"
         Lab::new(&text.replace(", nobody", ", malformed").replace("sim6, malformed) == 0", "sim6, malformed) > 0"));
     let report = lab.dir.text("report.xml");
     let bench = lab.up(&["--junit", &report, "--timeout", "5m"]);
-    let exit = bench.under(["env", "-C", &lab.dir.root().display().to_string()]).run();
+    let exit = bench.under(["env", "-C", &lab.dir.root().display().to_string()]).run_within(5 * PATIENCE);
     assert_eq!(exit.code(), 6, "the last step of the first scenario is wrong on purpose: {exit:?}");
     let junit = lab.junit();
     has(&junit, &["tests=\"6\" failures=\"1\" errors=\"0\" skipped=\"0\"", "drops(sim6, malformed) is 0"]);

@@ -179,6 +179,11 @@ impl Launch {
     pub fn run(self) -> Exit {
         self.spawn().wait()
     }
+
+    /// The same for a command that takes its time.
+    pub fn run_within(self, time: Duration) -> Exit {
+        self.spawn().wait_within(time)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -391,10 +396,18 @@ impl Process {
     ///
     /// # Panics
     /// If it still runs then.
-    pub fn wait(mut self) -> Exit {
+    pub fn wait(self) -> Exit {
+        self.wait_within(PATIENCE)
+    }
+
+    /// The same, for at most `time`.
+    ///
+    /// # Panics
+    /// If it still runs then.
+    pub fn wait_within(mut self, time: Duration) -> Exit {
         let start = Instant::now();
         while self.is_running() {
-            assert!(start.elapsed() < PATIENCE, "{}: still runs after {PATIENCE:?}", self.program.display());
+            assert!(start.elapsed() < time, "{}: still runs after {time:?}", self.program.display());
             std::thread::sleep(Duration::from_millis(2));
         }
         self.drain();
