@@ -105,7 +105,10 @@ impl Switch {
         isolated(one) && isolated(other)
     }
 
-    /// Whether nothing passes from a port to another one.
+    /// Whether nothing passes from a port to another one. Not inlined: it is asked of ports that are isolated or cut only,
+    /// and would make each copy of a flood dearer.
+    #[cold]
+    #[inline(never)]
     pub(super) fn are_parted(&self, from: PortId, to: PortId) -> bool {
         self.are_isolated(from, to) || self.is_cut(from, to)
     }
