@@ -76,7 +76,7 @@
 //!
 //! A frame lies where it was read until it has left ([`frame::Batch`]): nothing is copied, altered or allocated for a
 //! frame that finds its port free. Every frame that ends early ends in exactly one reason ([`counters::DROP_REASONS`]),
-//! and copies made = sent + queued + dropped, always.
+//! and copies made = sent + queued + held by impairments + dropped, always.
 #![deny(unsafe_code, missing_docs)]
 // What it says of its own rooms is for who works on it: `cargo doc --document-private-items`.
 #![allow(rustdoc::private_intra_doc_links)]

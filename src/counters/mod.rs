@@ -1,8 +1,8 @@
 //! The counters of a port, the one table of drop reasons, and an example of what was dropped for each.
 //!
 //! Accounting is exact: every frame that arrives either makes copies or ends in one *ingress* reason; every copy is
-//! sent, waits in a queue, or ends in one *egress* reason. So at any time, over all ports,
-//! `copies = sent + queued + egress drops`, and for each port `received = forwarded + ingress drops`.
+//! sent, waits in a queue, is held by impairments, or ends in one *egress* reason. So at any time, over all ports,
+//! `copies = sent + queued + held + egress drops`, and for each port `received = forwarded + ingress drops`.
 
 mod loss;
 mod reasons;

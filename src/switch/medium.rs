@@ -4,7 +4,7 @@
 //! Theory of operation. A switch with a medium decides its frames here instead of looking addresses up; plan, queues
 //! and accounting stay those of the switch. For each frame and each other node that is up the [`Links`] say with what
 //! probability it arrives; 0 is out of range, and no copy is made. A copy that is lost is counted where it would have
-//! left: `copies = sent + queued + dropped` holds as for Ethernet.
+//! left: `copies = sent + queued + held + egress drops` holds as for Ethernet.
 //!
 //! Whether copy `n` of a sender is lost depends on the seed, the two nodes and `n` alone, not on what others send
 //! meanwhile: so a test may be repeated although its nodes run at their own pace.

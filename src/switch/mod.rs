@@ -6,7 +6,7 @@
 //! send gets its list in one piece (`egress.rs`).
 //!
 //! A dropped frame has one [`DropReason`]. For each port `rx_frames = forwarded + ingress drops`, and over all ports
-//! `copies = sent + queued + egress drops`, at every moment between two calls.
+//! `copies = sent + queued + held + egress drops`, at every moment between two calls.
 //!
 //! A switch may be a radio medium instead (`medium.rs`): then nothing is learned, and a frame goes to all in range.
 //!
