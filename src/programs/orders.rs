@@ -148,8 +148,8 @@ impl Instance {
     fn outcome(&self, deed: Deed, run: u64) -> Option<Result<()>> {
         let over = matches!(self.state, State::Stopped | State::Ended);
         match deed {
-            Deed::Stop => over.then_some(Ok(())),
-            Deed::Signal(SIGKILL) => (!self.is_alive() || self.starts != run).then_some(Ok(())),
+            // The run has ended, whoever has it started again.
+            Deed::Stop | Deed::Signal(SIGKILL) => (!self.is_alive() || self.starts != run).then_some(Ok(())),
             Deed::Signal(_) => Some(Ok(())),
             Deed::Start | Deed::Restart if self.starts > run && self.runs => Some(Ok(())),
             Deed::Start | Deed::Restart if over => {

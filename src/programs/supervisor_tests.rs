@@ -367,6 +367,21 @@ fn one_that_is_stopped_by_hand_is_there_to_be_started_again() {
 }
 
 #[test]
+fn a_stop_is_done_when_the_program_has_ended_whoever_has_it_started_again() {
+    let stop_and_start: Hand = (500, |supervisor, now| {
+        supervisor.handle_order(now, 1, Deed::Stop, &[0]);
+        supervisor.handle_order(now, 2, Deed::Restart, &[0]);
+    });
+    let (_, world) = run(&["a:"], &[SERVES], Wishes::default(), vec![stop_and_start, (900, STOP)]);
+    assert_eq!(
+        world.log[1..5],
+        ["500 term a", "510 start a", "510 answer 1: done", "510 answer 2: done"],
+        "{:?}",
+        world.log
+    );
+}
+
+#[test]
 fn a_restart_is_done_when_the_program_runs_again() {
     let slow = Nature { obeys: None, ..SERVES };
     let again: Hand = (500, |supervisor, now| supervisor.handle_order(now, 1, Deed::Restart, &[1, 0]));
