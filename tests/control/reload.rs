@@ -98,6 +98,17 @@ fn a_file_with_a_fault_changes_nothing() {
 }
 
 #[test]
+fn a_good_file_brings_back_what_a_bad_one_has_taken() {
+    let lab = Lab::new();
+    let (spec_a, spec_b) = (lab.spec("a"), lab.spec("b"));
+    let _zbridge = lab.with_file(&[&spec_a, &spec_b]);
+    lab.write(&[&format!("unix:{}", lab.dir.text("nowhere/x"))]);
+    lab.refused(&["reload"], 4, "the rest of it holds: removed a, b");
+    lab.write(&[&spec_a, &spec_b]);
+    assert_eq!(lab.told(&["reload"]), "added a, b\n");
+}
+
+#[test]
 fn a_bridge_without_a_file_has_nothing_to_read_again() {
     let lab = Lab::new();
     let _zbridge = lab.with_ports(&["a"]);

@@ -53,7 +53,7 @@ impl Reloader {
     fn reload(&self, handles: &[Handle], who: &str) -> Result<ReloadedInfo> {
         let mut present = self.present.lock();
         let file = self.source.file.display();
-        let (next, warnings) = self.read(&present)?;
+        let (next, warnings) = self.read(&present, handles)?;
         let steps = difference(&present, &next);
         let mut info = ReloadedInfo { file: file.to_string(), warnings, ..ReloadedInfo::default() };
         let mut failed = Vec::new();
@@ -81,7 +81,7 @@ impl Reloader {
     }
 
     /// What the file says now, and warnings about it.
-    fn read(&self, present: &Config) -> Result<(Config, Vec<String>)> {
+    fn read(&self, present: &Config, handles: &[Handle]) -> Result<(Config, Vec<String>)> {
         let several = |mut errors: Vec<Error>| {
             let first = errors.drain(..).next().unwrap_or_else(|| Error::usage("wrong").at(self.source.file.display()));
             let rest = "nothing was changed; `zbridge check FILE` says all that is wrong";
@@ -98,9 +98,9 @@ impl Reloader {
             let what = format!("{}: {what} cannot change while the bridge runs", self.source.file.display());
             Err(Error::usage(what).hint("nothing was changed; start the bridge anew for that"))
         };
-        let names = |config: &Config| config.switches_in_use().into_iter().map(|it| it.name).collect::<Vec<_>>();
-        if let Some(name) = names(&next).into_iter().find(|name| !names(present).contains(name)) {
-            return differs(&format!("switch {name} is not there, and switches"));
+        // Of what is there, as the file may have named none of it for a while.
+        if let Some(new) = next.switches_in_use().into_iter().find(|new| switch(handles, &new.name).is_err()) {
+            return differs(&format!("switch {} is not there, and switches", new.name));
         }
         if next.switches != present.switches {
             return differs("settings of a switch");
